@@ -1,0 +1,44 @@
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export RAY_AUTH_MODE := disabled
+export RAY_USAGE_STATS_ENABLED := 0
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: help setup demo test test-long check format bench up down clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## virtual environment with locked versions (the others do this first)
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: setup  ## the whole pipeline on moving shapes, ends with demo/report/index.html
+	$(BIN)/nuwa run demo --preset demo
+
+test: setup  ## fast tests: real ffmpeg, Ray, Prefect and DeepSpeed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-long: setup  ## slow kill and fault tests
+	$(BIN)/python -m pytest -m slow
+
+check: setup  ## ruff, mypy, import contracts
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: setup  ## format and fix what can be fixed safely
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: setup  ## figures beside their bounds and peers
+	@for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+clean:  ## remove the environment and caches; stores, demo and reports stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

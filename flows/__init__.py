@@ -1,0 +1,1 @@
+"""When: Prefect flows that order the jobs. Jobs are started by name, never imported."""

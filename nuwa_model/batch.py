@@ -1,0 +1,35 @@
+"""What one training step eats."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from nuwa_model.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Examples of one task, all of one shape.
+
+    Attributes:
+        task: The task they belong to.
+        target: Tokens to write, ``(b, s, h, w)``; an image has ``s = 1``.
+        condition: Tokens to read, ``(b, s, h, w)``; a text of *l* tokens is ``(b, l, 1, 1)``.
+        condition_mask: True at real condition tokens, false at padding, ``(b, t)`` in raster
+            order. Sketches are all true.
+    """
+
+    task: Task
+    target: Int[Tensor, "b s h w"]
+    condition: Int[Tensor, "b cs ch cw"]
+    condition_mask: Bool[Tensor, "b t"]
+
+    def to(self, device: str) -> "Batch":
+        """The same batch on another device."""
+        return Batch(
+            task=self.task,
+            target=self.target.to(device, non_blocking=True),
+            condition=self.condition.to(device, non_blocking=True),
+            condition_mask=self.condition_mask.to(device, non_blocking=True),
+        )

@@ -1,0 +1,115 @@
+"""What shape a model has. Frozen, plain, and free of torch, so that planning a run is instant."""
+
+import math
+from dataclasses import dataclass
+
+from nuwa_model.errors import ConfigError
+from nuwa_model.grid import Extent, Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANConfig:
+    """Shape of a VQ-GAN, in the terms of Esser et al. 2021 (taming-transformers).
+
+    Args:
+        channels: Channels of a picture: 3 for frames, the number of classes for sketches.
+        resolution: Height and width in pixels that attention blocks are placed for.
+        width: Channels of the first convolution.
+        width_multipliers: Width of each level as a multiple of ``width``; each level after the
+            first halves the picture.
+        num_res_blocks: Residual blocks a level.
+        attention_resolutions: Levels of this many pixels (of ``resolution``) get attention.
+        latent_channels: Channels between the convolutions and the quantizer.
+        codebook_size: Number of tokens.
+        codebook_dim: Length of a codebook vector.
+    """
+
+    channels: int = 3
+    resolution: int = 32
+    width: int = 16
+    width_multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    num_res_blocks: int = 1
+    attention_resolutions: tuple[int, ...] = ()
+    latent_channels: int = 32
+    codebook_size: int = 64
+    codebook_dim: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions here, so that no module has to."""
+        if self.codebook_size > 65_536:
+            raise ConfigError(
+                f"A codebook of {self.codebook_size} does not fit the token store's 16 bits; "
+                "65536 is the largest."
+            )
+        if self.resolution % self.factor:
+            raise ConfigError(
+                f"resolution ({self.resolution}) must be a multiple of the compression "
+                f"({self.factor} = 2 ** {len(self.width_multipliers) - 1})."
+            )
+
+    @property
+    def factor(self) -> int:
+        """Pixels to a token along one side."""
+        return 2 ** (len(self.width_multipliers) - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NuwaConfig:
+    """Shape of the encoder-decoder.
+
+    Args:
+        dim: Width of the residual stream.
+        num_heads: Attention heads; must divide ``dim``.
+        encoder_depth: Layers over the condition.
+        decoder_depth: Layers over the target.
+        feed_forward_multiplier: Hidden width of the feed-forward as a multiple of ``dim``.
+        target_grid: The largest target; an image is its first frame.
+        extent: Full odd width of the attention window over frames, as (s, h, w).
+        text_vocabulary: Size of the text tokenizer's vocabulary, padding included.
+        text_length: Tokens of a text after padding.
+        codebook_size: Tokens of the visual tokenizer.
+        codebook_dim: Length of its codebook vectors.
+        sketch_codebook_size: Tokens of the sketch tokenizer.
+        sketch_codebook_dim: Length of its codebook vectors.
+        attention_backend: Name in ``nuwa_model.attention.BACKENDS``, or ``auto``.
+    """
+
+    dim: int = 64
+    num_heads: int = 4
+    encoder_depth: int = 2
+    decoder_depth: int = 2
+    feed_forward_multiplier: int = 4
+    target_grid: Grid = Grid(10, 4, 4)
+    extent: Extent = Extent(3, 3, 3)
+    text_vocabulary: int = 512
+    text_length: int = 32
+    codebook_size: int = 64
+    codebook_dim: int = 32
+    sketch_codebook_size: int = 32
+    sketch_codebook_dim: int = 32
+    attention_backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions here, so that no module has to."""
+        if self.dim % self.num_heads:
+            nearest = max(1, round(self.dim / self.num_heads)) * self.num_heads
+            raise ConfigError(
+                f"model.dim ({self.dim}) must be a multiple of model.num_heads "
+                f"({self.num_heads}); the nearest that is, is {nearest}."
+            )
+        self.extent.radius(self.target_grid)
+
+    @property
+    def text_grid(self) -> Grid:
+        """Cells of a text."""
+        return Grid(self.text_length, 1, 1)
+
+    @property
+    def text_extent(self) -> Extent:
+        """A text token sees the whole text."""
+        return Extent(math.inf, 1, 1)
+
+    @property
+    def image_grid(self) -> Grid:
+        """Cells of an image: one frame."""
+        return self.target_grid._replace(s=1)

@@ -1,0 +1,152 @@
+"""Named sizes of the model and its two VQ-GANs. ``pipelines.config`` adds what a run needs."""
+
+from collections.abc import Mapping
+
+from nuwa_model.config import NuwaConfig, VQGANConfig
+from nuwa_model.grid import Extent, Grid
+
+PRESETS: Mapping[str, NuwaConfig] = {
+    "tiny": NuwaConfig(),
+    "demo": NuwaConfig(
+        dim=256,
+        num_heads=4,
+        encoder_depth=2,
+        decoder_depth=4,
+        target_grid=Grid(10, 8, 8),
+        text_length=24,
+        codebook_size=256,
+        codebook_dim=32,
+        sketch_codebook_size=64,
+        sketch_codebook_dim=32,
+    ),
+    "base": NuwaConfig(
+        dim=512,
+        num_heads=8,
+        encoder_depth=6,
+        decoder_depth=12,
+        target_grid=Grid(10, 16, 16),
+        text_vocabulary=16_384,
+        text_length=77,
+        codebook_size=4096,
+        codebook_dim=256,
+        sketch_codebook_size=1024,
+        sketch_codebook_dim=256,
+    ),
+    "nuwa_870m": NuwaConfig(
+        dim=1280,
+        num_heads=20,
+        encoder_depth=12,
+        decoder_depth=24,
+        target_grid=Grid(10, 21, 21),
+        extent=Extent(3, 3, 3),
+        text_vocabulary=49_408,
+        text_length=77,
+        codebook_size=12_288,
+        codebook_dim=256,
+        sketch_codebook_size=1024,
+        sketch_codebook_dim=256,
+    ),
+    "nuwa_256": NuwaConfig(
+        dim=1280,
+        num_heads=20,
+        encoder_depth=12,
+        decoder_depth=24,
+        target_grid=Grid(4, 32, 32),
+        text_vocabulary=49_408,
+        text_length=77,
+        codebook_size=12_288,
+        codebook_dim=256,
+        sketch_codebook_size=1024,
+        sketch_codebook_dim=256,
+    ),
+}
+
+_F16 = VQGANConfig(
+    resolution=256,
+    width=128,
+    width_multipliers=(1, 1, 2, 2, 4),
+    num_res_blocks=2,
+    attention_resolutions=(16,),
+    latent_channels=256,
+    codebook_size=12_288,
+    codebook_dim=256,
+)
+
+VQGANS: Mapping[str, VQGANConfig] = {
+    "tiny": VQGANConfig(),
+    "demo": VQGANConfig(
+        resolution=64,
+        width=32,
+        width_multipliers=(1, 2, 2, 2),
+        latent_channels=64,
+        codebook_size=256,
+        codebook_dim=32,
+    ),
+    "base": VQGANConfig(
+        resolution=256,
+        width=64,
+        width_multipliers=(1, 1, 2, 2, 4),
+        num_res_blocks=2,
+        attention_resolutions=(16,),
+        latent_channels=256,
+        codebook_size=4096,
+        codebook_dim=256,
+    ),
+    "nuwa_870m": _F16,
+    "nuwa_256": VQGANConfig(
+        resolution=256,
+        width=128,
+        width_multipliers=(1, 1, 2, 4),
+        num_res_blocks=2,
+        attention_resolutions=(32,),
+        latent_channels=256,
+        codebook_size=12_288,
+        codebook_dim=256,
+    ),
+}
+
+SKETCH_VQGANS: Mapping[str, VQGANConfig] = {
+    "tiny": VQGANConfig(channels=4, width=8, codebook_size=32),
+    "demo": VQGANConfig(
+        channels=4,
+        resolution=64,
+        width=16,
+        width_multipliers=(1, 2, 2, 2),
+        latent_channels=32,
+        codebook_size=64,
+        codebook_dim=32,
+    ),
+    "base": VQGANConfig(
+        channels=183,
+        resolution=256,
+        width=64,
+        width_multipliers=(1, 1, 2, 2, 4),
+        num_res_blocks=2,
+        attention_resolutions=(16,),
+        latent_channels=256,
+        codebook_size=1024,
+        codebook_dim=256,
+    ),
+    "nuwa_870m": VQGANConfig(
+        channels=183,
+        resolution=256,
+        width=128,
+        width_multipliers=(1, 1, 2, 2, 4),
+        num_res_blocks=2,
+        attention_resolutions=(16,),
+        latent_channels=256,
+        codebook_size=1024,
+        codebook_dim=256,
+    ),
+    "nuwa_256": VQGANConfig(
+        channels=183,
+        resolution=256,
+        width=128,
+        width_multipliers=(1, 1, 2, 4),
+        num_res_blocks=2,
+        attention_resolutions=(32,),
+        latent_channels=256,
+        codebook_size=1024,
+        codebook_dim=256,
+    ),
+}

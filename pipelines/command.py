@@ -1,0 +1,58 @@
+"""The command line that every job has, and how a job ends."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nuwa_model.errors import NuwaError
+from pipelines import storage
+from pipelines.config import RUN_PRESETS, RunConfig, load_config
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the three ways to say what a run is (D6)."""
+    parser.add_argument("--preset", default="tiny", help=", ".join(RUN_PRESETS))
+    parser.add_argument("--run", metavar="FILE", help="YAML with any subset of the settings")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="key=value",
+        action="extend",
+        nargs="+",
+        default=[],
+        help="dotted settings that win over the file, such as training.steps=5",
+    )
+
+
+def run_job(job: Callable[[RunConfig], dict[str, Any]], argv: Sequence[str] | None = None) -> None:
+    """Run a job: its record is the last line on stdout and a file in the store.
+
+    A deliberate error ends in one line and exit code 1; a bug keeps its traceback.
+    """
+    parser = argparse.ArgumentParser(description=job.__doc__)
+    add_config_arguments(parser)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    started = time.time()
+    try:
+        config = load_config(
+            arguments.run, preset=arguments.preset, overrides=arguments.overrides
+        )
+        record = job(config)
+    except NuwaError as error:
+        sys.exit(f"error: {error}")
+    _finish(config, job.__name__, record, started)
+
+
+def _finish(config: RunConfig, name: str, record: dict[str, Any], started: float) -> None:
+    record = {"job": name, "seconds": round(time.time() - started, 2), **record}
+    if not record.get("was_complete"):
+        uri = storage.join(config.store, "records", f"{name}.json")
+        storage.replace_bytes(uri, json.dumps(record, indent=1).encode())
+    print(json.dumps(record), flush=True)

@@ -1,0 +1,396 @@
+"""One tree of settings for every flow and job, and its one loader (D6).
+
+Precedence: preset < run file < ``--set key=value``. Importing this module loads neither torch
+nor Ray.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+
+from nuwa_model.config import NuwaConfig, VQGANConfig
+from nuwa_model.errors import ConfigError, NuwaError, UnknownNameError
+from nuwa_model.presets import PRESETS, SKETCH_VQGANS, VQGANS
+from nuwa_model.tasks import get_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapesConfig:
+    """Moving-shapes videos: how many, and what they show.
+
+    Args:
+        num_train: Videos for training.
+        num_validation: Videos of another seed, kept out of training.
+        size: Height and width of a video in pixels.
+        textured_background: Draw a texture in place of a plain background.
+        second_object: Add a second shape that moves on its own.
+    """
+
+    num_train: int = 24
+    num_validation: int = 8
+    size: int = 128
+    textured_background: bool = False
+    second_object: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """Where videos and images come from.
+
+    Args:
+        name: Entry of ``pipelines.datasets.DATASETS``.
+        root: Folder the source reads. ``moving_shapes`` writes its videos there first; empty
+            means ``media`` inside the store.
+        validation_fraction: Share of sources held out, chosen by a stable hash of their path.
+        shapes: What ``moving_shapes`` draws.
+    """
+
+    name: str = "moving_shapes"
+    root: str = ""
+    validation_fraction: float = 0.0
+    shapes: ShapesConfig = field(default_factory=ShapesConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipsConfig:
+    """How raw media becomes clips.
+
+    Args:
+        size: Height and width of a frame in pixels, after resize and center crop.
+        num_frames: Frames of a full clip, at 2.5 frames a second.
+        frame_format: ``jpeg`` (quality 95) or ``png``.
+        shard_sources: Sources decoded together into one Parquet file.
+        num_workers: Decoding processes at once; 0 is one for each CPU that Ray has.
+        deadline_s: Seconds one source may take before it is killed.
+        max_error_fraction: Share of sources that may fail before the run does.
+        verify_content: Hash files again even if size and time have not changed.
+    """
+
+    size: int = 32
+    num_frames: int = 10
+    frame_format: Literal["jpeg", "png"] = "jpeg"
+    shard_sources: int = 64
+    num_workers: int = 0
+    deadline_s: float = 120.0
+    max_error_fraction: float = 0.5
+    verify_content: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerTrainingConfig:
+    """How a VQ-GAN is trained.
+
+    Args:
+        steps: Optimizer steps.
+        batch_size: Pictures a step over all ranks.
+        learning_rate: Of Adam, after warm-up.
+        adversarial_start: Step at which the discriminator joins.
+        adversarial_weight: Weight of its loss before the adaptive factor; 0 leaves it out.
+        perceptual_weight: Weight of feature matching.
+        commitment_weight: Beta of the quantizer's loss.
+        log_every: Steps between log lines.
+        checkpoint_every: Steps between checkpoints.
+        num_workers: Training processes (ranks).
+        seed: Of initialization and order.
+    """
+
+    steps: int = 40
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    adversarial_start: int = 30
+    adversarial_weight: float = 0.1
+    perceptual_weight: float = 0.1
+    commitment_weight: float = 0.25
+    log_every: int = 10
+    checkpoint_every: int = 200
+    num_workers: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeConfig:
+    """How clips become tokens.
+
+    Args:
+        batch_size: Frames encoded at once.
+        shard_clips: Clips to a Parquet file.
+        num_workers: Tokenizing actors; 0 is one for each GPU, or one where there is none.
+    """
+
+    batch_size: int = 64
+    shard_clips: int = 256
+    num_workers: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How the transformer is trained.
+
+    Args:
+        steps: Optimizer steps.
+        batch_size: Examples a step over all ranks.
+        tasks: Weight of each task in the mixture; a step draws one task.
+        learning_rate: Peak of Adam's learning rate.
+        warmup_fraction: Share of the steps that warm up.
+        final_fraction: Learning rate at the end, as a fraction of the peak.
+        weight_decay: Of AdamW.
+        betas: Of AdamW.
+        gradient_clipping: Largest norm of the gradient.
+        text_dropout: Share of examples whose condition becomes ``None``, for guidance.
+        ema_decay: Of the averaged weights.
+        zero_stage: DeepSpeed ZeRO stage.
+        num_workers: Training processes (ranks).
+        gradient_accumulation: Micro-batches a step.
+        checkpoint_every: Steps between checkpoints.
+        keep_checkpoints: Checkpoints kept; older ones are deleted.
+        log_every: Steps between log lines.
+        seed: Of initialization, order and dropout.
+    """
+
+    steps: int = 20
+    batch_size: int = 8
+    tasks: Mapping[str, float] = field(
+        default_factory=lambda: {"T2I": 0.2, "T2V": 0.6, "V2V": 0.2}
+    )
+    learning_rate: float = 1e-3
+    warmup_fraction: float = 0.05
+    final_fraction: float = 0.05
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.95)
+    gradient_clipping: float = 1.0
+    text_dropout: float = 0.1
+    ema_decay: float = 0.99
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    num_workers: int = 1
+    gradient_accumulation: int = 1
+    checkpoint_every: int = 50
+    keep_checkpoints: int = 2
+    log_every: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions here, so that no module has to."""
+        for name in self.tasks:
+            get_task(name)
+        if not self.tasks or min(self.tasks.values()) < 0 or sum(self.tasks.values()) <= 0:
+            raise ConfigError(
+                "tasks must give at least one task a positive weight, e.g. {T2V: 1.0}."
+            )
+        ranks = self.num_workers * self.gradient_accumulation
+        if self.batch_size % ranks:
+            raise ConfigError(
+                f"batch_size ({self.batch_size}) must be a multiple of num_workers times "
+                f"gradient_accumulation ({ranks})."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """What is sampled.
+
+    Args:
+        tasks: Tasks to sample; those whose conditions the store lacks are said and left out.
+        num_samples: Samples a task, each of another validation example.
+        batch_size: Samples decoded together.
+        temperature: Divides the logits.
+        top_k: Keep this many tokens; 0 keeps all.
+        top_p: Keep the likeliest tokens of this total probability.
+        guidance: Strength of classifier-free guidance; 1 is none.
+        given_frames: First frames that V2V and TV2V are given.
+        schedule: ``wavefront`` or ``sequential``; both draw the same samples.
+        seed: Of the noise.
+    """
+
+    tasks: tuple[str, ...] = ("T2V", "T2I", "V2V")
+    num_samples: int = 4
+    batch_size: int = 64
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.95
+    guidance: float = 2.0
+    given_frames: int = 1
+    schedule: Literal["wavefront", "sequential"] = "wavefront"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions here, so that no module has to."""
+        for name in self.tasks:
+            get_task(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything a flow or a job can be told.
+
+    Args:
+        store: Folder or ``s3://`` prefix that holds tables, artifacts and reports.
+        report: Folder of the report; empty means ``report`` inside the store.
+        tokenizer: VQ-GAN artifact to use; empty finds the store's own.
+        checkpoint: Model export to use; empty finds the store's own.
+        dataset: Where videos and images come from.
+        clips: How raw media becomes clips.
+        model: Shape of the transformer.
+        vqgan: Shape of the frame tokenizer.
+        vqgan_seg: Shape of the sketch tokenizer.
+        vqgan_training: How the frame tokenizer is trained.
+        vqgan_seg_training: How the sketch tokenizer is trained.
+        tokenize: How clips become tokens.
+        training: Pre-training.
+        finetuning: Fine-tuning, from a pre-trained model.
+        generation: What is sampled.
+    """
+
+    store: str = "runs/tiny"
+    report: str = ""
+    tokenizer: str = ""
+    checkpoint: str = ""
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
+    model: NuwaConfig = field(default_factory=NuwaConfig)
+    vqgan: VQGANConfig = field(default_factory=VQGANConfig)
+    vqgan_seg: VQGANConfig = field(default_factory=lambda: SKETCH_VQGANS["tiny"])
+    vqgan_training: TokenizerTrainingConfig = field(default_factory=TokenizerTrainingConfig)
+    vqgan_seg_training: TokenizerTrainingConfig = field(default_factory=TokenizerTrainingConfig)
+    tokenize: TokenizeConfig = field(default_factory=TokenizeConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    finetuning: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(tasks={"T2V": 1.0}, steps=10, learning_rate=2e-4)
+    )
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions between sections; each section checks itself."""
+        tokens = self.clips.size // self.vqgan.factor
+        expected = self.model.target_grid._replace(s=self.clips.num_frames, h=tokens, w=tokens)
+        if self.clips.size % self.vqgan.factor or self.model.target_grid != expected:
+            raise ConfigError(
+                f"model.target_grid {tuple(self.model.target_grid)} does not fit clips of "
+                f"{self.clips.num_frames} frames of {self.clips.size} pixels at compression "
+                f"{self.vqgan.factor}; expected {tuple(expected)}."
+            )
+        if (self.model.codebook_size, self.model.codebook_dim) != (
+            self.vqgan.codebook_size,
+            self.vqgan.codebook_dim,
+        ):
+            raise ConfigError(
+                f"model.codebook_size × codebook_dim ({self.model.codebook_size} × "
+                f"{self.model.codebook_dim}) must be vqgan's ({self.vqgan.codebook_size} × "
+                f"{self.vqgan.codebook_dim})."
+            )
+
+    @property
+    def dataset_root(self) -> str:
+        """Folder the source reads."""
+        return self.dataset.root or f"{self.store}/media"
+
+    @property
+    def report_root(self) -> str:
+        """Folder of the report."""
+        return self.report or f"{self.store}/report"
+
+
+RUN_PRESETS: Mapping[str, RunConfig] = {
+    "tiny": RunConfig(),
+    "demo": RunConfig(
+        store="demo",
+        dataset=DatasetConfig(shapes=ShapesConfig(num_train=1024, num_validation=256)),
+        clips=ClipsConfig(size=64),
+        model=PRESETS["demo"],
+        vqgan=VQGANS["demo"],
+        vqgan_seg=SKETCH_VQGANS["demo"],
+        vqgan_training=TokenizerTrainingConfig(steps=400, batch_size=32, adversarial_start=300),
+        vqgan_seg_training=TokenizerTrainingConfig(
+            steps=100, batch_size=32, adversarial_weight=0.0
+        ),
+        training=TrainingConfig(steps=200, batch_size=16),
+        finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=20, batch_size=16),
+        generation=GenerationConfig(num_samples=256),
+    ),
+    **{
+        name: RunConfig(
+            store=f"runs/{name}",
+            clips=ClipsConfig(
+                size=PRESETS[name].target_grid.h * VQGANS[name].factor,
+                num_frames=PRESETS[name].target_grid.s,
+            ),
+            model=PRESETS[name],
+            vqgan=VQGANS[name],
+            vqgan_seg=SKETCH_VQGANS[name],
+            vqgan_training=TokenizerTrainingConfig(
+                steps=200_000, batch_size=64, learning_rate=3e-4, adversarial_start=50_000
+            ),
+            vqgan_seg_training=TokenizerTrainingConfig(
+                steps=50_000, batch_size=64, learning_rate=3e-4, adversarial_weight=0.0
+            ),
+            training=TrainingConfig(
+                steps=200_000,
+                batch_size=128,
+                checkpoint_every=1000,
+                ema_decay=0.9999,
+                zero_stage=2,
+                log_every=50,
+            ),
+            finetuning=TrainingConfig(
+                tasks={"T2V": 1.0},
+                steps=20_000,
+                batch_size=128,
+                learning_rate=1e-4,
+                checkpoint_every=1000,
+                ema_decay=0.9999,
+                zero_stage=2,
+                log_every=50,
+            ),
+        )
+        for name in ("base", "nuwa_870m", "nuwa_256")
+    },
+}
+
+
+def load_config(
+    run: str | None = None, *, preset: str = "tiny", overrides: Sequence[str] = ()
+) -> RunConfig:
+    """Read a run's settings.
+
+    Args:
+        run: A YAML file with any subset of the fields of ``RunConfig``.
+        preset: What fills the fields that ``run`` leaves out.
+        overrides: Dotted assignments such as ``model.dim=128``; these win.
+
+    Raises:
+        ConfigError: A key is misspelled, a value has the wrong type, or two settings contradict.
+    """
+    if preset not in RUN_PRESETS:
+        raise UnknownNameError("preset", preset, RUN_PRESETS)
+    if run is not None and not Path(run).is_file():
+        raise ConfigError(f"There is no run file {run!r}.")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--run", type=RunConfig, default=RUN_PRESETS[preset])
+    files = [] if run is None else ["--run", run]
+    try:
+        parsed = parser.parse_args([*files, *(f"--run.{item}" for item in overrides)])
+        config: RunConfig = parser.instantiate(parsed).run
+    except NuwaError:
+        raise
+    except Exception as error:  # jsonargparse raises several kinds; all mean the same here
+        where = run or "--set"
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+    return config
+
+
+def config_tree(config: RunConfig) -> dict[str, Any]:
+    """The resolved settings as plain JSON values, for manifests and reports."""
+    tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return tree
+
+
+def config_hash(*sections: object) -> str:
+    """Eight hex digits that name a choice of settings; equal settings give equal names."""
+    plain = [dataclasses.asdict(s) if dataclasses.is_dataclass(s) else s for s in sections]  # type: ignore[call-overload]
+    text = json.dumps(plain, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,1 @@
+"""Processes that turn artifacts into artifacts. Started by name; none imports another."""

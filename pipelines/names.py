@@ -1,0 +1,58 @@
+"""Which artifact a run makes or wants: names that are pure functions of its settings.
+
+Equal settings give equal names, so a job that finds its artifact complete has nothing to do, and
+a job that needs one knows where to look without being told. ``pipelines.artifacts.find`` says
+what happens when there is none of that name.
+"""
+
+from dataclasses import replace
+from typing import TypeVar
+
+from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
+
+Training = TypeVar("Training", TokenizerTrainingConfig, TrainingConfig)
+
+
+def text_tokenizer_name(config: RunConfig) -> str:
+    """The text tokenizer, trained once from the captions."""
+    return f"bpe-{config_hash(config.model.text_vocabulary, config.model.text_length)}"
+
+
+def vqgan_name(config: RunConfig) -> str:
+    """The frame tokenizer."""
+    training = _result_only(config.vqgan_training)
+    return f"vqgan-{config_hash(config.vqgan, training, config.clips.size)}"
+
+
+def vqgan_seg_name(config: RunConfig) -> str:
+    """The sketch tokenizer."""
+    training = _result_only(config.vqgan_seg_training)
+    return f"vqgan_seg-{config_hash(config.vqgan_seg, training, config.clips.size)}"
+
+
+def pretrain_name(config: RunConfig) -> str:
+    """The pre-training run, its checkpoints and its export."""
+    return f"pretrain-{_run_hash(config, config.training)}"
+
+
+def finetune_name(config: RunConfig) -> str:
+    """The fine-tuning run, its checkpoints and its export."""
+    return f"finetune-{_run_hash(config, config.finetuning, config.checkpoint)}"
+
+
+def samples_name(config: RunConfig, export: str) -> str:
+    """The sample set that ``config.generation`` draws from the export of that name."""
+    return f"samples-{config_hash(config.generation, export)}"
+
+
+def _run_hash(config: RunConfig, training: TrainingConfig, *more: str) -> str:
+    tokenizer = config.tokenizer or vqgan_name(config)
+    return config_hash(config.model, _result_only(training), tokenizer, *more)
+
+
+def _result_only(training: Training) -> Training:
+    """The settings with those that change no weight set to one value."""
+    same = {"log_every": 1, "checkpoint_every": 1}
+    if isinstance(training, TrainingConfig):
+        same["keep_checkpoints"] = 1
+    return replace(training, **same)
