@@ -1,0 +1,1 @@
+"""Sources of videos and images, each of which lists what it has."""

@@ -1,0 +1,1 @@
+"""Videos and images: decoding, clipping, sketches, and the one runner of ffmpeg."""
