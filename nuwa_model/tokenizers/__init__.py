@@ -1,0 +1,1 @@
+"""Pictures, sketches and text to tokens and back."""

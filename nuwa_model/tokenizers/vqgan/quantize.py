@@ -1,0 +1,203 @@
+"""Latents to the nearest codebook vector, and how the codebook learns.
+
+The codebook follows the running mean of the latents it stands for (van den Oord et al. 2017,
+appendix A.1, https://arxiv.org/abs/1711.00937) instead of a gradient. ``VectorQuantizer`` is what
+an artifact holds; ``CodebookTrainer`` is the state that only training needs.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+
+MOST_DISTANCES = 2**25
+"""Distances held in memory at once: 128 MiB in float32."""
+
+
+class Quantized(NamedTuple):
+    """What a quantizer makes of latents.
+
+    Args:
+        latents: The nearest codebook vectors; their gradient goes straight through.
+        tokens: Rows of the codebook, in [0, v).
+        commitment: Mean squared distance of the latents from their vectors, which moves the
+            encoder only.
+    """
+
+    latents: Float[Tensor, "b e h w"]
+    tokens: Int[Tensor, "b h w"]
+    commitment: Float[Tensor, ""]
+
+
+class VectorQuantizer(nn.Module):
+    """A codebook. Its vectors take no gradient: ``CodebookTrainer`` moves them."""
+
+    def __init__(self, codebook_size: int, codebook_dim: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(codebook_size, codebook_dim)
+        self.embedding.weight.requires_grad_(False)
+        nn.init.uniform_(self.embedding.weight, -1 / codebook_size, 1 / codebook_size)
+
+    def forward(self, latents: Float[Tensor, "b e h w"]) -> Quantized:
+        """Quantize in float32, whatever the precision around it."""
+        with torch.autocast(latents.device.type, enabled=False):
+            latents = latents.float()
+            tokens = self.nearest(latents)
+            vectors = self.lookup(tokens)
+            commitment = F.mse_loss(latents, vectors)
+            return Quantized(latents + (vectors - latents).detach(), tokens, commitment)
+
+    @torch.no_grad()
+    def nearest(self, latents: Float[Tensor, "b e h w"]) -> Int[Tensor, "b h w"]:
+        """Tokens of the nearest codebook vectors; the lower of two equally near."""
+        flat = rearrange(latents, "b e h w -> (b h w) e")
+        codebook = self.embedding.weight
+        norms = codebook.square().sum(dim=1)  # (v)
+        # The latent's own norm is the same for all vectors and changes no minimum.
+        parts = [
+            (norms - 2 * part @ codebook.T).argmin(dim=1)
+            for part in flat.split(max(1, MOST_DISTANCES // len(codebook)))
+        ]
+        b, _, h, w = latents.shape
+        return rearrange(torch.cat(parts), "(b h w) -> b h w", b=b, h=h, w=w)
+
+    def lookup(self, tokens: Int[Tensor, "b h w"]) -> Float[Tensor, "b e h w"]:
+        """The codebook vectors of tokens."""
+        return rearrange(self.embedding(tokens), "b h w e -> b e h w")
+
+
+class CodebookUse(NamedTuple):
+    """How much of a codebook is used.
+
+    Args:
+        alive: Vectors used at least once.
+        perplexity: ``exp`` of the entropy of their use: v when all are used alike.
+    """
+
+    alive: int
+    perplexity: float
+
+
+def codebook_use(counts: Float[Tensor, " v"] | Int[Tensor, " v"]) -> CodebookUse:
+    """Summarize how often each vector was used."""
+    shares = counts.double() / counts.sum().clamp(min=1e-12)
+    entropy = -torch.special.xlogy(shares, shares).sum()
+    return CodebookUse(int((counts > 0).sum()), float(entropy.exp()))
+
+
+class CodebookTrainer:
+    """Moves a codebook after each training step, the same way on every rank.
+
+    Each vector becomes the ratio of two running sums, of its latents and of their number. Both
+    start at zero, so the ratio is an unbiased weighted mean from the first step on. A vector that
+    no latent chose for ``patience`` updates is dead and starts again at a latent of the current
+    batch, drawn with probability proportional to its squared distance from the codebook, so that
+    new vectors appear where the old ones fit worst. The first update places all vectors so.
+
+    Args:
+        quantizer: Whose codebook to move.
+        seed: Of the draws; equal on all ranks.
+        decay: Of the running sums, once there were enough updates for it.
+        patience: Updates after which an unused vector is dead.
+    """
+
+    def __init__(
+        self,
+        quantizer: VectorQuantizer,
+        *,
+        seed: int,
+        decay: float = 0.99,
+        patience: int = 20,
+    ) -> None:
+        self._codebook = quantizer.embedding.weight
+        self._decay, self._patience = decay, patience
+        size, dim = self._codebook.shape
+        device = self._codebook.device
+        self.counts = torch.zeros(size, device=device)
+        self.sums = torch.zeros(size, dim, device=device)
+        self.idle = torch.zeros(size, dtype=torch.int64, device=device)
+        self.num_updates = 0
+        self._generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def use(self) -> CodebookUse:
+        """Use of the codebook over the last updates; a vector counts as alive until it is dead."""
+        use = codebook_use(self.counts)
+        return use._replace(alive=int((self.idle < self._patience).sum()))
+
+    @torch.no_grad()
+    def update(self, latents: Float[Tensor, "b e h w"], tokens: Int[Tensor, "b h w"]) -> None:
+        """Move the codebook towards the latents that chose it.
+
+        Args:
+            latents: The encoder's output for this rank's pictures.
+            tokens: What the quantizer made of them.
+        """
+        flat = rearrange(latents.detach().float(), "b e h w -> (b h w) e")
+        if self.num_updates == 0:
+            self._place_all(flat)
+        else:
+            self._follow(flat, rearrange(tokens, "b h w -> (b h w)"))
+            self._revive(flat)
+        self.num_updates += 1
+
+    def _place_all(self, flat: Float[Tensor, "t e"]) -> None:
+        everyone = torch.arange(len(self._codebook))
+        draws = torch.randint(len(flat), (len(everyone),), generator=self._generator)
+        self._start_again(everyone, flat[draws])
+
+    def _follow(self, flat: Float[Tensor, "t e"], tokens: Int[Tensor, " t"]) -> None:
+        counts = torch.zeros_like(self.counts).index_add_(0, tokens, torch.ones_like(flat[:, 0]))
+        sums = torch.zeros_like(self.sums).index_add_(0, tokens, flat)
+        for total in (counts, sums):
+            if distributed.is_initialized():
+                distributed.all_reduce(total)
+        # A long memory would hold on to latents of the untrained encoder.
+        decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
+        self.counts.mul_(decay).add_(counts, alpha=1 - decay)
+        self.sums.mul_(decay).add_(sums, alpha=1 - decay)
+        self.idle = torch.where(counts > 0, 0, self.idle + 1)
+        used = self.counts > 0
+        self._codebook[used] = self.sums[used] / self.counts[used, None]
+
+    def _revive(self, flat: Float[Tensor, "t e"]) -> None:
+        dead = (self.idle >= self._patience).nonzero()[:, 0]
+        if not len(dead):
+            return
+        near = torch.cdist(flat, self._codebook).min(dim=1).values.square().cpu()  # (t)
+        draws = torch.multinomial(
+            near + 1e-12, len(dead), replacement=len(dead) > len(near), generator=self._generator
+        )
+        self._start_again(dead, flat[draws])
+
+    def _start_again(self, rows: Int[Tensor, " n"], vectors: Float[Tensor, "n e"]) -> None:
+        vectors = vectors.contiguous()
+        if distributed.is_initialized():
+            distributed.broadcast(vectors, src=0)
+        # Without new sums the next update would pull the vector back to where it died.
+        self.counts[rows] = 1.0
+        self.sums[rows] = vectors
+        self.idle[rows] = 0
+        self._codebook[rows] = vectors
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that going on needs, except the codebook itself."""
+        return {
+            "counts": self.counts,
+            "sums": self.sums,
+            "idle": self.idle,
+            "num_updates": self.num_updates,
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        device = self._codebook.device
+        self.counts, self.sums, self.idle = (
+            state[name].to(device) for name in ("counts", "sums", "idle")
+        )
+        self.num_updates = state["num_updates"]
+        self._generator.set_state(state["generator"].cpu())
