@@ -1,0 +1,81 @@
+"""Multi-head nearby attention as a module: projections around ``nearby_attention``."""
+
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from nuwa_model.attention.dispatch import nearby_attention
+from nuwa_model.attention.window import Offset
+from nuwa_model.grid import Extent, Grid
+
+
+class NearbyAttention(nn.Module):
+    """Projects, attends nearby, and projects back.
+
+    Args:
+        dim: Width of the residual stream.
+        num_heads: Heads; must divide ``dim``.
+        backend: Name in ``nuwa_model.attention.BACKENDS``, or ``auto``.
+    """
+
+    def __init__(self, dim: int, num_heads: int, backend: str = "auto") -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.backend = backend
+        self.to_query = nn.Linear(dim, dim)
+        self.to_key_value = nn.Linear(dim, 2 * dim)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b q d"],
+        context: Float[Tensor, "b k d"],
+        *,
+        query_grid: Grid,
+        key_grid: Grid,
+        extent: Extent,
+        causal: bool = False,
+        offset: Offset = (0, 0, 0),
+        key_mask: Bool[Tensor, "b k"] | None = None,
+    ) -> Float[Tensor, "b q d"]:
+        """Let each cell of ``x`` attend to the cells of ``context`` near it."""
+        key, value = self.keys_values(context)
+        out = nearby_attention(
+            self.queries(x),
+            key,
+            value,
+            query_grid=query_grid,
+            key_grid=key_grid,
+            extent=extent,
+            causal=causal,
+            offset=offset,
+            key_mask=key_mask,
+            backend=self.backend,
+        )
+        return self.to_out(rearrange(out, "b n q e -> b q (n e)"))
+
+    def queries(self, x: Float[Tensor, "b q d"]) -> Float[Tensor, "b n q e"]:
+        """Project cells to queries."""
+        return rearrange(self.to_query(x), "b q (n e) -> b n q e", n=self.num_heads)
+
+    def keys_values(
+        self, context: Float[Tensor, "b k d"]
+    ) -> tuple[Float[Tensor, "b n k e"], Float[Tensor, "b n k e"]]:
+        """Project cells to keys and values."""
+        both = self.to_key_value(context)
+        key, value = rearrange(both, "b k (two n e) -> two b n k e", two=2, n=self.num_heads)
+        return key, value
+
+    def attend_gathered(
+        self,
+        x: Float[Tensor, "b q d"],
+        key: Float[Tensor, "b n q k e"],
+        value: Float[Tensor, "b n q k e"],
+        mask: Bool[Tensor, "q k"],
+    ) -> Float[Tensor, "b q d"]:
+        """Attend where each query brings its own few keys: one step of cached decoding."""
+        query = self.queries(x)
+        scores = einsum(query, key, "b n q e, b n q k e -> b n q k") * query.shape[-1] ** -0.5
+        weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
+        out = einsum(weights, value, "b n q k, b n q k e -> b n q e")
+        return self.to_out(rearrange(out, "b n q e -> b q (n e)"))

@@ -1,0 +1,132 @@
+"""The decoder, on a grid of slots with one more column than the target (decision D7).
+
+Column 0 of each row holds the learned ``<bos>``, column *c* + 1 the token of cell *c*; the state
+in column *c* predicts cell *c*; the last column predicts nothing. Windows are centered one column
+to the right of the slot, on the cell that it predicts, so that a prediction sees its whole causal
+neighborhood and no row is coupled to the end of the row above.
+"""
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nuwa_model.attention.layer import NearbyAttention
+from nuwa_model.attention.window import Offset
+from nuwa_model.config import NuwaConfig
+from nuwa_model.embeddings import CodebookEmbedding, CodebookHead, PositionTable
+from nuwa_model.encoder import Context
+from nuwa_model.grid import Grid
+from nuwa_model.layers import FeedForward
+
+PREDICTED: Offset = (0, 0, 1)
+"""Where the window is centered, seen from the slot: on the predicted cell."""
+
+
+def slot_grid(target_grid: Grid) -> Grid:
+    """The decoder's own grid: one more column, for ``<bos>``."""
+    return target_grid._replace(w=target_grid.w + 1)
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm causal self-attention, cross-attention to the condition, and feed-forward."""
+
+    def __init__(self, config: NuwaConfig) -> None:
+        super().__init__()
+        self.extent = config.extent
+        self.self_norm = nn.LayerNorm(config.dim)
+        self.self_attention = NearbyAttention(
+            config.dim, config.num_heads, config.attention_backend
+        )
+        self.cross_norm = nn.LayerNorm(config.dim)
+        self.cross_attention = NearbyAttention(
+            config.dim, config.num_heads, config.attention_backend
+        )
+        self.feed_forward_norm = nn.LayerNorm(config.dim)
+        self.feed_forward = FeedForward(config.dim, config.feed_forward_multiplier)
+
+    def forward(
+        self, x: Float[Tensor, "b t d"], slots: Grid, context: Context
+    ) -> Float[Tensor, "b t d"]:
+        """One layer over all slots at once."""
+        y = self.self_norm(x)
+        x = x + self.self_attention(
+            y,
+            y,
+            query_grid=slots,
+            key_grid=slots,
+            extent=self.extent,
+            causal=True,
+            offset=PREDICTED,
+        )
+        x = x + self._cross(self.cross_norm(x), slots, context)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+    def _cross(
+        self, y: Float[Tensor, "b t d"], slots: Grid, context: Context
+    ) -> Float[Tensor, "b t d"]:
+        """Attend to the condition; slot column *c* stands where cell *c* stands."""
+        if context.grid.w == 1:  # a text has one column: every slot column stands on it
+            return self._attend_context(y, slots, context)
+        # The last column stands where the last cell does, so it cannot share the rows' geometry.
+        grid = slots._replace(w=slots.w - 1)
+        columns = rearrange(y, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
+        cells = rearrange(columns[:, :, :, :-1], "b s h w d -> b (s h w) d")
+        seen = self._attend_context(cells, grid, context)
+        last = self._attend_last_column(columns[:, :, :, -1], grid, context)
+        seen = rearrange(seen, "b (s h w) d -> b s h w d", s=grid.s, h=grid.h, w=grid.w)
+        return rearrange(torch.cat([seen, last], dim=3), "b s h w d -> b (s h w) d")
+
+    def _attend_last_column(
+        self, y: Float[Tensor, "b s h d"], grid: Grid, context: Context
+    ) -> Float[Tensor, "b s h 1 d"]:
+        cells = repeat(y, "b s h d -> b (s h w) d", w=grid.w)
+        seen = self._attend_context(cells, grid, context)
+        seen = rearrange(seen, "b (s h w) d -> b s h w d", s=grid.s, h=grid.h, w=grid.w)
+        return seen[:, :, :, -1:]
+
+    def _attend_context(
+        self, y: Float[Tensor, "b t d"], grid: Grid, context: Context
+    ) -> Float[Tensor, "b t d"]:
+        return self.cross_attention(
+            y,
+            context.states,
+            query_grid=grid,
+            key_grid=context.grid,
+            extent=context.extent,
+            key_mask=context.mask,
+        )
+
+
+class Decoder(nn.Module):
+    """Predicts every target cell from the tokens before it and the condition."""
+
+    def __init__(self, config: NuwaConfig) -> None:
+        super().__init__()
+        self.embedding = CodebookEmbedding(config.codebook_size, config.codebook_dim, config.dim)
+        self.bos = nn.Parameter(torch.randn(config.dim) * 0.02)
+        self.position = PositionTable(slot_grid(config.target_grid), config.dim)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_depth))
+        self.head = CodebookHead(self.embedding, config.dim)
+
+    def forward(
+        self, target: Int[Tensor, "b s h w"], context: Context
+    ) -> Float[Tensor, "b s h w v"]:
+        """Logits for every cell, each from the cells before it: already aligned with ``target``."""
+        grid = Grid(*target.shape[1:])
+        slots = slot_grid(grid)
+        x = self.slot_inputs(target) + self.position(slots)
+        x = rearrange(x, "b s h w d -> b (s h w) d")
+        for layer in self.layers:
+            x = layer(x, slots, context)
+        x = rearrange(x, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
+        x = rearrange(x[:, :, :, :-1], "b s h w d -> b (s h w) d")
+        logits = self.head(x, self.embedding)
+        return rearrange(logits, "b (s h w) v -> b s h w v", s=grid.s, h=grid.h, w=grid.w)
+
+    def slot_inputs(self, target: Int[Tensor, "b s h w"]) -> Float[Tensor, "b s h w1 d"]:
+        """What each slot holds: ``<bos>``, then the row's tokens."""
+        tokens = self.embedding(target)
+        b, s, h, _ = target.shape
+        bos = repeat(self.bos, "d -> b s h 1 d", b=b, s=s, h=h)
+        return torch.cat([bos, tokens], dim=3)

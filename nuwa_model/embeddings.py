@@ -1,0 +1,90 @@
+"""How tokens become vectors and vectors become logits: positions, codebooks, text."""
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nuwa_model.errors import WeightsError
+from nuwa_model.grid import Grid
+
+
+class PositionTable(nn.Module):
+    """Three learned tables, for time, height and width, added up (paper §3.3)."""
+
+    def __init__(self, grid: Grid, dim: int) -> None:
+        super().__init__()
+        self.s = nn.Parameter(torch.randn(grid.s, dim) * 0.02)
+        self.h = nn.Parameter(torch.randn(grid.h, dim) * 0.02)
+        self.w = nn.Parameter(torch.randn(grid.w, dim) * 0.02)
+
+    def forward(self, grid: Grid) -> Float[Tensor, "s h w d"]:
+        """The position of every cell of a grid that is no larger than the table."""
+        return self.s[: grid.s, None, None] + self.h[None, : grid.h, None] + self.w[: grid.w]
+
+
+class CodebookEmbedding(nn.Module):
+    """Tokens in and logits out through one frozen codebook and two learned projections.
+
+    The codebook is a buffer, standardized to zero mean and unit variance, so that its scale does
+    not depend on the tokenizer that it comes from.
+    """
+
+    codebook: Tensor
+
+    def __init__(self, size: int, codebook_dim: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("codebook", torch.randn(size, codebook_dim))
+        self.project_in = nn.Linear(codebook_dim, dim)
+
+    @torch.no_grad()
+    def set_codebook(self, vectors: Float[Tensor, "v e"]) -> None:
+        """Take the vectors of a trained tokenizer.
+
+        Raises:
+            WeightsError: They are not as many or as long as the config says.
+        """
+        if vectors.shape != self.codebook.shape:
+            raise WeightsError(
+                f"The tokenizer's codebook is {tuple(vectors.shape)}, the model expects "
+                f"{tuple(self.codebook.shape)}: set model.codebook_size and model.codebook_dim."
+            )
+        vectors = vectors.float()
+        self.codebook.copy_((vectors - vectors.mean(0)) / (vectors.std() + 1e-6))
+
+    def forward(self, tokens: Int[Tensor, "*cells"]) -> Float[Tensor, "*cells d"]:
+        """Embed tokens."""
+        return self.project_in(self.codebook[tokens])
+
+
+class CodebookHead(nn.Module):
+    """Scores every codebook vector against the projected state, tied to the embedding."""
+
+    def __init__(self, embedding: CodebookEmbedding, dim: int) -> None:
+        super().__init__()
+        size, codebook_dim = embedding.codebook.shape
+        self.norm = nn.LayerNorm(dim)
+        self.project_out = nn.Linear(dim, codebook_dim)
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(
+        self, x: Float[Tensor, "b t d"], embedding: CodebookEmbedding
+    ) -> Float[Tensor, "b t v"]:
+        """Logits of the next token."""
+        state = self.project_out(self.norm(x))
+        return einsum(state, embedding.codebook, "b t e, v e -> b t v") + self.bias
+
+
+class TextEmbedding(nn.Module):
+    """A learned vector for each text token, and its place in the text."""
+
+    def __init__(self, vocabulary: int, grid: Grid, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, dim)
+        nn.init.normal_(self.table.weight, std=0.02)
+        self.position = PositionTable(grid, dim)
+
+    def forward(self, tokens: Int[Tensor, "b s h w"]) -> Float[Tensor, "b t d"]:
+        """Embed a text of grid ``(l, 1, 1)``."""
+        x = self.table(tokens) + self.position(Grid(*tokens.shape[1:]))
+        return rearrange(x, "b s h w d -> b (s h w) d")
