@@ -1,0 +1,262 @@
+"""One shard: an immutable Parquet file that every reader checks.
+
+A shard's path is the hash of what it was made from, and it is published whole and only once: of
+two workers that did the same work the second throws its bytes away and uses the first one's
+file, so a retry can neither lose nor double a row.
+
+Damage is found three ways, all inside the file. Pages carry checksums, as the format allows; the
+footer holds its own SHA-256, which the format does not offer; and it holds that of all bytes
+before it. A reader of whole files or small ones checks every byte, a reader of a few columns of
+a large file checks the footer and the pages it touches.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nuwa_model.errors import UnknownNameError
+from pipelines import storage
+from pipelines.errors import StorageError, StoreError
+from pipelines.store.schema import SCHEMA_VERSION, TABLES, TableSpec
+
+WHOLE_READ_BYTES = 16 << 20
+"""Files up to this size are read and checked whole: seeking would save little."""
+
+_MAGIC = b"PAR1"
+_TAIL_BYTES = 8  # footer length as a little-endian int32, then the magic
+_UNKNOWN = "0" * 64
+_BODY_KEY = "nuwa.body_sha256"
+_FOOTER_KEY = "nuwa.footer_sha256"
+_PARTITION_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFile:
+    """A published shard, as small as a record can be: this is what workers send back.
+
+    Attributes:
+        path: Relative to its table's root.
+        size: Bytes.
+        num_rows: Rows, at least one.
+        body_sha256: Hash of all bytes before the footer; two runs of the same work may differ.
+        partition: Values of the table's partition columns.
+    """
+
+    path: str
+    size: int
+    num_rows: int
+    body_sha256: str
+    partition: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_shard(table_root: str, rows: pa.Table, *, inputs: Mapping[str, Any]) -> ShardFile:
+    """Publish rows as one shard, or find the one that the same work already published.
+
+    Args:
+        table_root: Folder of a table of ``TABLES``, such as ``{store}/tokens``.
+        rows: At least one row with the table's columns, in any order. A partitioned table's rows
+            share the partition's value.
+        inputs: What else the rows were made from, as JSON values; the rows' keys and the schema
+            are hashed with it.
+
+    Raises:
+        StoreError: The rows do not fit the table, or the shard already there is damaged.
+        StorageError: The file cannot be written.
+    """
+    name = table_root.rstrip("/").rsplit("/", 1)[-1]
+    spec = _spec(name)
+    rows = _canonical(rows, name, spec)
+    partition = _partition(rows, name, spec)
+    folder = "/".join(f"{column}={value}" for column, value in partition.items())
+    path = storage.join(folder, _path(rows, spec, inputs)) if folder else _path(rows, spec, inputs)
+    uri = storage.join(table_root, path)
+    if not storage.exists(uri):
+        storage.put_if_absent(uri, _encode(rows.select(spec.file_schema.names), spec))
+    return _describe(uri, path, partition)
+
+
+def read_shard(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of one shard, partition columns included, once its checksums agree.
+
+    Args:
+        uri: The file.
+        columns: Columns wanted, in the order wanted; all of them by default.
+
+    Raises:
+        StoreError: The file is missing or damaged, or lacks a column; it is named.
+    """
+    # A store may lie below a folder with "=" in its name: only the table's own folder counts.
+    partition = dict(part.split("=", 1) for part in uri.split("/")[-3:-2] if "=" in part)
+    wanted = None if columns is None else [name for name in columns if name not in partition]
+    try:
+        with storage.open_file(uri) as file:
+            rows = _read_checked(uri, file, wanted)
+    except (StorageError, OSError, pa.ArrowException) as error:
+        raise StoreError(_damage(uri, str(error).splitlines()[0])) from error
+    for name in sorted(set(partition) if columns is None else set(partition) & set(columns)):
+        rows = rows.append_column(name, pa.repeat(pa.scalar(partition[name]), rows.num_rows))
+    return rows if columns is None else rows.select(list(columns))
+
+
+def check_shard(uri: str) -> None:
+    """Check every byte of a shard.
+
+    Raises:
+        StoreError: The file is missing or damaged; it is named.
+    """
+    try:
+        data = storage.read_bytes(uri)
+    except StorageError as error:
+        raise StoreError(_damage(uri, str(error))) from error
+    _check_whole(uri, data)
+
+
+def _spec(name: str) -> TableSpec:
+    if name not in TABLES:
+        raise UnknownNameError("table", name, TABLES)
+    return TABLES[name]
+
+
+def _canonical(rows: pa.Table, name: str, spec: TableSpec) -> pa.Table:
+    """The rows in the table's types and in the order of their names, whoever made them."""
+    if rows.num_rows == 0:
+        raise StoreError(f"A shard of {name} needs at least one row; write none for no rows.")
+    if set(rows.column_names) != set(spec.schema.names):
+        odd = sorted(set(rows.column_names) ^ set(spec.schema.names))
+        raise StoreError(
+            f"Rows for {name} must have the columns {', '.join(spec.schema.names)}; "
+            f"missing or unknown: {', '.join(odd)}."
+        )
+    try:
+        rows = rows.select(spec.schema.names).cast(spec.schema)
+    except pa.ArrowInvalid as error:
+        raise StoreError(f"Rows for {name} do not fit its schema: {error}.") from error
+    return rows.sort_by([(column, "ascending") for column in spec.key])
+
+
+def _partition(rows: pa.Table, name: str, spec: TableSpec) -> dict[str, str]:
+    partition = {}
+    for column in spec.partition_by:
+        values = rows.column(column).unique().to_pylist()
+        if len(values) != 1 or not _PARTITION_VALUE.fullmatch(values[0] or ""):
+            raise StoreError(
+                f"A shard of {name} holds one {column} of letters, digits, '_', '.' and '-', "
+                f"but these rows have {values}."
+            )
+        partition[column] = values[0]
+    return partition
+
+
+def _path(rows: pa.Table, spec: TableSpec, inputs: Mapping[str, Any]) -> str:
+    names = rows.select(list(spec.named_by)).to_pylist()
+    made_from = [SCHEMA_VERSION, str(spec.schema), names, dict(inputs)]
+    text = json.dumps(made_from, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return f"{digest[:2]}/{digest}.parquet"
+
+
+def _encode(rows: pa.Table, spec: TableSpec) -> bytes:
+    sink = io.BytesIO()
+    rows_in_group = max(1, spec.row_group_bytes * rows.num_rows // max(1, rows.nbytes))
+    words = [f.name for f in rows.schema if pa.types.is_string(f.type)]
+    with pq.ParquetWriter(
+        sink,
+        rows.schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=words,
+        write_page_checksum=True,
+        write_statistics=words,
+    ) as writer:
+        writer.write_table(rows, row_group_size=rows_in_group)
+        writer.add_key_value_metadata({_BODY_KEY: _UNKNOWN, _FOOTER_KEY: _UNKNOWN})
+    return _sealed(sink.getvalue())
+
+
+def _sealed(data: bytes) -> bytes:
+    """The file with its hashes in the places that the footer keeps for them."""
+    start = len(data) - _TAIL_BYTES - int.from_bytes(data[-8:-4], "little")
+    body, footer, tail = data[:start], data[start:-_TAIL_BYTES], data[-_TAIL_BYTES:]
+    footer = _filled(footer, _BODY_KEY, _sha256(body))
+    return body + _filled(footer, _FOOTER_KEY, _sha256(footer)) + tail
+
+
+def _filled(footer: bytes, key: str, digest: str) -> bytes:
+    at = footer.index(_UNKNOWN.encode(), footer.rindex(key.encode()))
+    return footer[:at] + digest.encode() + footer[at + len(digest) :]
+
+
+def _read_checked(uri: str, file: BinaryIO, columns: list[str] | None) -> pa.Table:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    source: pa.BufferReader | BinaryIO = file
+    if columns is None or size <= WHOLE_READ_BYTES:
+        data = file.read()
+        _check_whole(uri, data)
+        source = pa.BufferReader(data)
+    else:
+        _read_footer(uri, file)
+    with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
+        unknown = sorted(set(columns or ()) - set(parquet.schema_arrow.names))
+        if unknown:
+            raise StoreError(f"{uri} has no column {', '.join(unknown)}.")
+        return parquet.read(columns=columns).replace_schema_metadata(None)
+
+
+def _check_whole(uri: str, data: bytes) -> None:
+    footer = _read_footer(uri, io.BytesIO(data))
+    body = data[: len(data) - _TAIL_BYTES - len(footer)]
+    if _digest(footer, _BODY_KEY) != _sha256(body):
+        raise StoreError(_damage(uri, "its bytes do not have the SHA-256 that it records"))
+
+
+def _read_footer(uri: str, file: BinaryIO) -> bytes:
+    """The footer's bytes, once they agree with the hash among them."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - _TAIL_BYTES))
+    tail = file.read()
+    start = size - _TAIL_BYTES - int.from_bytes(tail[:4], "little")
+    if len(tail) != _TAIL_BYTES or tail[4:] != _MAGIC or start < len(_MAGIC):
+        raise StoreError(_damage(uri, "it does not end as a Parquet file"))
+    file.seek(start)
+    footer = file.read(size - _TAIL_BYTES - start)
+    digest = _digest(footer, _FOOTER_KEY)
+    if not digest or _sha256(footer.replace(digest.encode(), _UNKNOWN.encode())) != digest:
+        raise StoreError(_damage(uri, "its footer does not have the SHA-256 that it records"))
+    return footer
+
+
+def _digest(footer: bytes, key: str) -> str:
+    # Two bytes of Thrift, the field and its length, stand between a key and its value.
+    found = re.search(re.escape(key.encode()) + rb"\x18\x40([0-9a-f]{64})", footer, re.DOTALL)
+    return found.group(1).decode() if found else ""
+
+
+def _describe(uri: str, path: str, partition: dict[str, str]) -> ShardFile:
+    with storage.open_file(uri) as file:
+        footer = _read_footer(uri, file)
+        return ShardFile(
+            path=path,
+            size=file.seek(0, io.SEEK_END),
+            num_rows=pq.read_metadata(file).num_rows,
+            body_sha256=_digest(footer, _BODY_KEY),
+            partition=partition,
+        )
+
+
+def _damage(uri: str, what: str) -> str:
+    return (
+        f"Shard {uri} is missing or damaged: {what.rstrip('.')}. Restore it from a copy, or run "
+        "`python -m pipelines.store.verify STORE --repair` and the flow that made it again."
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

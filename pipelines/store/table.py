@@ -1,0 +1,283 @@
+"""One table: which shards are live, by version, in a Delta log.
+
+The log is deltalake's; the files are ours (``shards``). Any Delta reader can read the table. How
+commits behave and why is in ``docs/decisions/store_commits.md``.
+"""
+
+import json
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from nuwa_model.errors import UnknownNameError
+from pipelines import storage
+from pipelines.errors import StoreError
+from pipelines.store.schema import TABLES
+from pipelines.store.shards import ShardFile, read_shard, write_shard
+
+Where = Mapping[str, str | Collection[str]]
+"""Rows wanted: each column named equals the value, or is one of the values."""
+
+_ATTEMPTS = 20
+_CONFIGURATION: Mapping[str, str | None] = {
+    # A run may come back to the version it pinned long ago; the log itself is small.
+    "delta.logRetentionDuration": "interval 520 weeks",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveShard:
+    """A shard as one version of the table lists it."""
+
+    path: str
+    size: int
+    num_rows: int
+    partition: Mapping[str, str]
+
+
+class StoreTable:
+    """A table of the store. It holds no state but its address; every call reads the log."""
+
+    def __init__(self, store: str, name: str) -> None:
+        if name not in TABLES:
+            raise UnknownNameError("table", name, TABLES)
+        self.name = name
+        self.root = storage.join(store, name)
+        self.spec = TABLES[name]
+
+    def exists(self) -> bool:
+        """Whether anything was ever committed."""
+        return storage.exists(storage.join(self.root, "_delta_log")) and DeltaTable.is_deltatable(
+            str(storage.local_path(self.root))
+        )
+
+    def version(self) -> int:
+        """The newest version, counted from 0.
+
+        Raises:
+            StoreError: There is no such table yet.
+        """
+        return self._open().version()
+
+    def shards(self, version: int | None = None) -> list[LiveShard]:
+        """Live shards, sorted by path, so that rows come in the same order whoever wrote first.
+
+        Raises:
+            StoreError: There is no such table or version.
+        """
+        return _live(self._open(version), self.spec.partition_by)
+
+    def num_rows(self, where: Where | None = None, version: int | None = None) -> int:
+        """Rows wanted; costs no read of a shard unless ``where`` names more than the partition."""
+        where = where or {}
+        if set(where) <= set(self.spec.partition_by):
+            return sum(s.num_rows for s in self._wanted(where, version))
+        return sum(t.num_rows for t in self.iter_shards(list(where), where=where, version=version))
+
+    def read(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        where: Where | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """Rows of one version, checksums verified, in a fixed order.
+
+        Args:
+            columns: Columns wanted; all by default.
+            where: Rows wanted; all by default.
+            version: Version of the table; the newest by default.
+
+        Raises:
+            StoreError: There is no such table, version or column, or a shard is damaged.
+        """
+        names = self.spec.schema.names if columns is None else list(columns)
+        empty = self._schema(names).empty_table()
+        return pa.concat_tables([empty, *self.iter_shards(names, where=where, version=version)])
+
+    def iter_shards(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        where: Where | None = None,
+        version: int | None = None,
+    ) -> Iterator[pa.Table]:
+        """The rows that ``read`` gives, a shard at a time, for what does not fit in memory."""
+        names = self.spec.schema.names if columns is None else list(columns)
+        where = where or {}
+        schema = self._schema(names)
+        for shard in self._wanted(where, version):
+            inside = {c: v for c, v in where.items() if c not in self.spec.partition_by}
+            rows = read_shard(
+                storage.join(self.root, shard.path), list(dict.fromkeys([*names, *inside]))
+            )
+            for column, values in inside.items():
+                rows = rows.filter(pc.is_in(rows.column(column), pa.array(_listed(values))))
+            yield rows.select(names).cast(schema)
+
+    def commit(self, shards: Iterable[ShardFile], *, remove: Collection[str] = ()) -> int:
+        """Make shards live and others not, in one transaction; a version that holds it.
+
+        Creates the table if need be. What is already as asked is left alone, so a commit may be
+        repeated, and one that asks for nothing new makes no version.
+
+        Args:
+            shards: Published shards of this table.
+            remove: Paths of live shards, as ``shards()`` or ``without`` gives them.
+
+        Raises:
+            StoreError: A shard to remove is no longer live because another writer replaced it:
+                read the table again.
+        """
+        asked = {shard.path: shard for shard in shards}
+        for attempt in range(_ATTEMPTS):
+            table = self._open_or_create()
+            live = {shard.path: shard for shard in _live(table, self.spec.partition_by)}
+            add = [s for s in asked.values() if s.path not in live or live[s.path].size != s.size]
+            gone = [path for path in remove if path not in live]
+            if gone and add:
+                raise StoreError(
+                    f"Shard {gone[0]} of {self.root} was replaced by another writer meanwhile: "
+                    "read the table again and repeat the change."
+                )
+            actions: list[AddAction | RemoveAction] = [_add_action(shard) for shard in add]
+            actions += [_remove_action(live[path]) for path in remove if path in live]
+            if not actions:
+                return table.version()
+            try:
+                table.create_write_transaction(
+                    actions,
+                    mode="append",
+                    schema=table.schema(),
+                    partition_by=list(self.spec.partition_by),
+                    commit_properties=CommitProperties(max_commit_retries=_ATTEMPTS),
+                )
+            except CommitFailedError:
+                # Somebody removed a shard since our look at the table: look again and decide again.
+                time.sleep(0.01 * attempt)
+                continue
+            return self.version()
+        raise StoreError(f"{self.root} changed during {_ATTEMPTS} commits in a row: try again.")
+
+    def without(self, drop: Where) -> tuple[list[ShardFile], list[str]]:
+        """Shards that hold what the table does except some rows, for ``commit(add, remove=…)``.
+
+        Only shards that hold such a row are written again. With ``drop`` naming sources, this is
+        how a cured error or an old catalog row leaves the table in the same transaction that
+        brings the new one.
+
+        Args:
+            drop: Rows to leave out: those for which *every* column named matches.
+        """
+        added, removed = [], []
+        for shard in self._wanted({c: v for c, v in drop.items() if c in self.spec.partition_by}):
+            rows = read_shard(storage.join(self.root, shard.path)).select(self.spec.schema.names)
+            kept = rows.filter(pc.invert(_matches(rows, drop)))
+            if kept.num_rows == rows.num_rows:
+                continue
+            removed.append(shard.path)
+            if kept.num_rows:
+                added.append(write_shard(self.root, kept, inputs={"without": "rows"}))
+        return added, removed
+
+    def _open(self, version: int | None = None) -> DeltaTable:
+        try:
+            return DeltaTable(str(storage.local_path(self.root)), version=version)
+        except TableNotFoundError as error:
+            raise StoreError(
+                f"There is no table {self.root}: run the flow {self.spec.made_by} first."
+            ) from error
+        except DeltaError as error:
+            what = "" if version is None else f" at version {version}"
+            raise StoreError(f"Cannot read the log of {self.root}{what}: {error}.") from error
+
+    def _open_or_create(self) -> DeltaTable:
+        if not self.exists():
+            try:
+                return DeltaTable.create(
+                    str(storage.local_path(self.root)),
+                    schema=Schema.from_arrow(self.spec.schema),
+                    mode="ignore",
+                    partition_by=list(self.spec.partition_by),
+                    configuration=dict(_CONFIGURATION),
+                )
+            except DeltaError:
+                if not self.exists():  # otherwise another writer created it in this moment
+                    raise
+        return self._open()
+
+    def _wanted(self, where: Where, version: int | None = None) -> list[LiveShard]:
+        unknown = [column for column in where if column not in self.spec.schema.names]
+        if unknown:
+            raise UnknownNameError(f"column of {self.name}", unknown[0], self.spec.schema.names)
+        partition = {c: _listed(v) for c, v in where.items() if c in self.spec.partition_by}
+        return [
+            shard
+            for shard in self.shards(version)
+            if all(shard.partition[c] in values for c, values in partition.items())
+        ]
+
+    def _schema(self, names: Sequence[str]) -> pa.Schema:
+        for name in names:
+            if name not in self.spec.schema.names:
+                raise UnknownNameError(f"column of {self.name}", name, self.spec.schema.names)
+        return pa.schema([self.spec.schema.field(name) for name in names])
+
+
+def store_versions(store: str) -> dict[str, int]:
+    """The newest version of each table that exists: what a training run pins."""
+    tables = [StoreTable(store, name) for name in sorted(TABLES)]
+    return {table.name: table.version() for table in tables if table.exists()}
+
+
+def _live(table: DeltaTable, partition_by: Sequence[str]) -> list[LiveShard]:
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    shards = [
+        LiveShard(
+            path=action["path"],
+            size=action["size_bytes"],
+            num_rows=action["num_records"],
+            partition={column: action[f"partition.{column}"] for column in partition_by},
+        )
+        for action in actions
+    ]
+    return sorted(shards, key=lambda shard: shard.path)
+
+
+def _add_action(shard: ShardFile) -> AddAction:
+    return AddAction(
+        path=shard.path,
+        size=shard.size,
+        partition_values=dict(shard.partition),
+        modification_time=time.time_ns() // 1_000_000,
+        data_change=True,
+        stats=json.dumps({"numRecords": shard.num_rows}),
+    )
+
+
+def _remove_action(shard: LiveShard) -> RemoveAction:
+    return RemoveAction(
+        path=shard.path,
+        data_change=True,
+        deletion_timestamp=time.time_ns() // 1_000_000,
+        size=shard.size,
+        partition_values=dict(shard.partition),
+    )
+
+
+def _matches(rows: pa.Table, where: Where) -> pa.ChunkedArray:
+    matches = pa.chunked_array([pa.repeat(pa.scalar(True), rows.num_rows)])
+    for column, values in where.items():
+        found = pc.is_in(rows.column(column), pa.array(_listed(values)))
+        matches = pc.and_(matches, found)
+    return matches
+
+
+def _listed(values: str | Collection[str]) -> list[str]:
+    return [values] if isinstance(values, str) else list(values)
