@@ -1,0 +1,127 @@
+"""Captions of a folder: ``.txt`` beside the files, or one ``captions.csv`` or ``captions.jsonl``."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from pipelines.datasets.base import Split
+from pipelines.errors import SourceError
+
+CAPTION_FILES = ("captions.csv", "captions.jsonl")
+"""Names under which captions of a whole folder may lie at its root."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the captions say of one file; ``split`` is ``None`` where they do not say."""
+
+    text: tuple[str, ...] = ()
+    split: Split | None = None
+
+
+def read_captions(root: Path, names: Iterable[str]) -> dict[str, Told]:
+    """Captions of the files of a folder, by path relative to it.
+
+    Args:
+        root: The folder.
+        names: Relative paths of its videos and images, with ``/`` between the parts.
+
+    Raises:
+        SourceError: There are two kinds of captions, or they name a file that is not there, or
+            cannot be read.
+    """
+    known = set(names)
+    beside = {name: root / name for name in known if (root / name).with_suffix(".txt").is_file()}
+    files = [root / name for name in CAPTION_FILES if (root / name).is_file()]
+    if len(files) + bool(beside) > 1:
+        found = [file.name for file in files] + [
+            str(Path(name).with_suffix(".txt")) for name in sorted(beside)[:1]
+        ]
+        raise SourceError(
+            f"{root} has captions in {' and in '.join(found)}; keep one kind and remove the rest."
+        )
+    if not files:
+        return {name: Told(_read_lines(path.with_suffix(".txt"))) for name, path in beside.items()}
+    return _gather(files[0], known)
+
+
+def _read_lines(path: Path) -> tuple[str, ...]:
+    lines = (line.strip() for line in _read_text(path).splitlines())
+    return tuple(line for line in lines if line)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8.") from None
+
+
+def _gather(path: Path, known: set[str]) -> dict[str, Told]:
+    rows = _csv_rows if path.suffix == ".csv" else _jsonl_rows
+    gathered: dict[str, Told] = {}
+    for place, name, text, split in rows(path):
+        if name not in known:
+            raise SourceError(
+                f"{place} names {name!r}, but {path.parent} has no such video or image; correct "
+                "the name or remove the line."
+            )
+        told = gathered.get(name, Told())
+        chosen = _split(place, split) or told.split
+        if told.split not in (None, chosen):
+            raise SourceError(f"{place} puts {name!r} into {chosen}, another line {told.split}.")
+        gathered[name] = Told((*told.text, *text), chosen)
+    return gathered
+
+
+Row = tuple[str, str, tuple[str, ...], str]
+"""Place of the row for messages, file, captions, split (may be empty)."""
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""))
+    if not {"file", "text"} <= set(reader.fieldnames or ()):
+        raise SourceError(
+            f"{path} begins with the columns {', '.join(reader.fieldnames or ()) or 'none'}; "
+            "expected file, text and, if you want, split."
+        )
+    for row in reader:
+        place = f"{path}, line {reader.line_num},"
+        text = (row["text"] or "").strip()
+        yield place, row["file"], (text,) if text else (), (row.get("split") or "").strip()
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number},"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SourceError(f"{place} is not JSON: {error.msg}.") from None
+        yield place, *_jsonl_fields(place, row)
+
+
+def _jsonl_fields(place: str, row: object) -> tuple[str, tuple[str, ...], str]:
+    expected = '{"file": "a.mp4", "text": "a caption", "split": "train"}, text also a list'
+    if not isinstance(row, dict) or not isinstance(row.get("file"), str):
+        raise SourceError(f"{place} names no file; expected {expected}.")
+    text = row.get("text") or []
+    texts = [text] if isinstance(text, str) else text
+    if not isinstance(texts, list) or not all(isinstance(item, str) for item in texts):
+        raise SourceError(f"{place} has a text that is no string; expected {expected}.")
+    return row["file"], tuple(t.strip() for t in texts if t.strip()), str(row.get("split") or "")
+
+
+def _split(place: str, said: str) -> Split | None:
+    for split in get_args(Split):
+        if said == split:
+            return split  # type: ignore[no-any-return]
+    if said:
+        raise SourceError(f"{place} has the split {said!r}; expected train or validation.")
+    return None

@@ -1,0 +1,102 @@
+"""A user's own folder of videos and images.
+
+Captions lie beside the files as ``.txt`` (one a line) or in one ``captions.csv`` or
+``captions.jsonl`` at the root. Sketches lie under ``sketches/``: ``a/b.jpg`` has the label map
+``sketches/a/b.png``, ``a/v.mp4`` the folder ``sketches/a/v/`` with one PNG for each of its frames.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pipelines.config import RunConfig
+from pipelines.datasets.base import SourceRef, Split
+from pipelines.datasets.captions import Told, read_captions
+from pipelines.errors import SourceError
+
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .3gp .mkv .webm .avi .mpg .mpeg .ts .m2ts .flv .wmv .ogv .gif".split()
+)
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .bmp .tif .tiff".split())
+
+SKETCHES = "sketches"
+"""Folder at the root that holds label maps and no sources."""
+
+
+def list_folder(config: RunConfig) -> Iterator[SourceRef]:
+    """Every video and image under ``config.dataset_root``, in order of path.
+
+    Names that begin with a dot are left alone.
+
+    Raises:
+        SourceError: The folder is missing or empty, or its captions contradict it.
+    """
+    root = Path(os.path.abspath(config.dataset_root))  # noqa: PTH100 (keeps symbolic links)
+    names = _media_names(root)
+    captions = read_captions(root, names)
+    for name in names:
+        told = captions.get(name, Told())
+        kind = _kind(name)
+        assert kind is not None
+        yield SourceRef(
+            uri=str(root / name),
+            kind=kind,
+            text=told.text,
+            sketch_uri=_sketch(root, name, kind),
+            split=told.split or split_of(name, config.dataset.validation_fraction),
+        )
+
+
+def split_of(name: str, validation_fraction: float) -> Split:
+    """Where a file belongs that nobody assigned: a stable hash of its relative path decides."""
+    digest = hashlib.sha256(name.encode()).digest()
+    share = int.from_bytes(digest[:8], "big") / 2**64
+    return "validation" if share < validation_fraction else "train"
+
+
+def _media_names(root: Path) -> list[str]:
+    if not root.is_dir():
+        raise SourceError(
+            f"There is no folder {root}; set dataset.root to a folder of videos and images."
+        )
+    names: list[str] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(folder).relative_to(root)
+        if here == Path():
+            folders[:] = [name for name in folders if name != SKETCHES]
+        names += [(here / name).as_posix() for name in files if _is_media(folder, name)]
+    if not names:
+        suffixes = " ".join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))
+        raise SourceError(f"{root} has no videos or images; files that count end in {suffixes}.")
+    return sorted(names)
+
+
+def _is_media(folder: str, name: str) -> bool:
+    if name.startswith(".") or _kind(name) is None or not Path(folder, name).is_file():
+        return False
+    try:
+        os.path.join(folder, name).encode()  # noqa: PTH118 (only its characters matter)
+    except UnicodeEncodeError:
+        raise SourceError(
+            f"The name of {Path(folder, name)!r} is not UTF-8; rename the file."
+        ) from None
+    return True
+
+
+def _kind(name: str) -> Literal["video", "image"] | None:
+    suffix = Path(name).suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return "video"
+    return "image" if suffix in IMAGE_SUFFIXES else None
+
+
+def _sketch(root: Path, name: str, kind: str) -> str:
+    """Where the label maps of a source lie, or nothing if it has none."""
+    place = (root / SKETCHES / name).with_suffix("")
+    if kind == "image":
+        place = place.with_name(place.name + ".png")
+        return str(place) if place.is_file() else ""
+    return str(place) if place.is_dir() else ""
