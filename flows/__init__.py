@@ -1,1 +1,1 @@
-"""When: Prefect flows that order the jobs. Jobs are started by name, never imported."""
+"""WHEN things run: Prefect flows that start jobs by name. No flow computes anything itself."""

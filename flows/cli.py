@@ -1,0 +1,112 @@
+"""The console script ``nuwa``: any flow, here and now."""
+
+import argparse
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from nuwa_model.errors import NuwaError, UnknownNameError
+
+FLOWS: Mapping[str, tuple[str, str]] = {
+    "prepare-data": ("flows.prepare_data:prepare_data", "videos and images to clips"),
+    "train-tokenizer": ("flows.train_tokenizer:train_tokenizer", "clips to a VQ-GAN"),
+    "tokenize": ("flows.tokenize_clips:tokenize", "clips to tokens"),
+    "pretrain": ("flows.pretrain:pretrain", "tokens to a model"),
+    "finetune": ("flows.finetune:finetune", "a model to a better one at some tasks"),
+    "generate": ("flows.generate:generate", "a model to samples"),
+    "evaluate": ("flows.evaluate:evaluate", "samples to a report"),
+    "demo": ("flows.demo:demo", "all of them in a row"),
+}
+"""Where each flow is, as ``module:function``, and what it does."""
+
+SERVICES = Path(__file__).parent.parent / ".services"
+"""What local services keep between runs, beside the code they were installed with."""
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_HOME": str(SERVICES / "prefect"),
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Defaults of this process and all it starts; the environment wins."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; a deliberate error ends in one line and exit code 1."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        _run(arguments)
+    except NuwaError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted. The same command goes on from here.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from pipelines.command import add_config_arguments
+
+    parser = argparse.ArgumentParser(
+        prog="nuwa",
+        description="Train NÜWA on your own videos and images.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="flows:\n" + "\n".join(f"  {name:<16} {what}" for name, (_, what) in FLOWS.items()),
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run a flow here and now", epilog=parser.epilog)
+    run.formatter_class = argparse.RawDescriptionHelpFormatter
+    run.add_argument("flow", metavar="FLOW", help="one of those below")
+    add_config_arguments(run)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Check what was asked before anything starts, then run it."""
+    from pipelines.config import load_config
+
+    if arguments.flow not in FLOWS:
+        raise UnknownNameError("flow", arguments.flow, FLOWS)
+    load_config(arguments.run, preset=arguments.preset, overrides=arguments.overrides)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    _run_with_prefect(
+        arguments.flow,
+        preset=arguments.preset,
+        run=arguments.run,
+        overrides=tuple(arguments.overrides),
+    )
+
+
+def _run_with_prefect(name: str, **parameters: Any) -> None:
+    """Run a flow against the Prefect server of the settings, or one of its own."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import cluster
+    from flows.prefect_server import PrefectServer
+
+    cluster.start_head_early()
+    if PREFECT_API_URL.value():
+        _load(name)(**parameters)
+        return
+    server = PrefectServer()
+    atexit.register(server.stop)
+    with temporary_settings({PREFECT_API_URL: server.api_url}):
+        flow = _load(name)
+        server.wait()
+        flow(**parameters)
+
+
+def _load(name: str) -> Callable[..., Any]:
+    from flows.console import attach_console
+
+    module, function = FLOWS[name][0].split(":")
+    flow: Callable[..., Any] = getattr(import_module(module), function)
+    attach_console()
+    return flow

@@ -1,0 +1,45 @@
+"""What a person sees of a flow that runs in their terminal."""
+
+import json
+import logging
+import re
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+_FLOWS = Path(__file__).parent
+_OF_RAY = re.compile(r"INFO job_manager\.py|^Running entrypoint for job ")
+"""Lines that Ray writes into every job's log."""
+
+
+class Console(logging.Handler):
+    """Shows what flows and their jobs say, and leaves out what Prefect says about itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one line, above a progress bar if there is one."""
+        message = record.getMessage()
+        if Path(record.pathname).parent != _FLOWS or _OF_RAY.search(message):
+            return
+        tqdm.write(_readable(message), file=sys.stdout)
+        sys.stdout.flush()
+
+
+def attach_console() -> None:
+    """Show this process's flow and task runs on stdout."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addHandler(Console())
+
+
+def _readable(message: str) -> str:
+    """A job's record as a short line; everything else as it is."""
+    if not message.startswith('{"job": '):
+        return f"    {message}" if not message.startswith("python -m ") else f"▸ {message}"
+    record = json.loads(message)
+    name, seconds = record.pop("job"), record.pop("seconds")
+    facts = "  ".join(f"{key}={value}" for key, value in record.items() if _is_short(value))
+    return f"✓ {name} in {seconds:.0f} s  {facts}".rstrip()
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str | int | float) and len(str(value)) <= 80
