@@ -1,0 +1,253 @@
+"""Batches for training: a pure function of the step, cheap enough to be built when asked for.
+
+There is nothing to prefetch and nothing to save: tokens lie in memory, and a run resumes by asking
+for the next step.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nuwa_model.batch import Batch
+from nuwa_model.errors import ConfigError
+from nuwa_model.tasks import NONE_TEXT, TASKS, Task, get_task
+from pipelines.config import RunConfig, TrainingConfig
+from pipelines.errors import StoreError
+from pipelines.loading.examples import TokenExamples
+from pipelines.loading.order import (
+    draw,
+    draw_fractions,
+    examples_of_step,
+    steps_before,
+    task_of_step,
+)
+
+logger = logging.getLogger(__name__)
+
+_TEXTS_AT_ONCE = 16_384
+
+
+class TextEncoder(Protocol):
+    """What the loader wants of a text tokenizer."""
+
+    def encode(self, texts: list[str]) -> tuple[Int[Tensor, "b l"], Bool[Tensor, "b l"]]:
+        """Tokens padded to one length, and which of them are not padding."""
+
+
+class Captions:
+    """All captions as tokens; number 0 is ``None``, the condition of tasks that have none."""
+
+    def __init__(self, text: tuple[tuple[str, ...], ...], encoder: TextEncoder) -> None:
+        flat = [NONE_TEXT, *(caption for captions in text for caption in captions)]
+        chunks = [
+            encoder.encode(flat[start : start + _TEXTS_AT_ONCE])
+            for start in range(0, len(flat), _TEXTS_AT_ONCE)
+        ]
+        self.tokens = torch.cat([tokens for tokens, _ in chunks])  # (captions, l)
+        self.mask = torch.cat([mask for _, mask in chunks])
+        self.count = np.array([len(captions) for captions in text], dtype=np.int64)
+        self.first = 1 + np.cumsum(self.count) - self.count
+
+
+class TrainingLoader:
+    """Batches of one split, for one rank.
+
+    The global batch of a step depends on the seed, the step and the pinned store alone; ranks and
+    micro-batches are slices of it, so another number of ranks reads the same examples.
+
+    Args:
+        config: Settings of the run: the store and the model's shape.
+        training: ``config.training`` or ``config.finetuning``: mixture, batch size, seed.
+        store_version: Version of each table, as ``store_versions(store)`` gave it; captions
+            are pinned with it.
+        fingerprint: Of the frame tokenizer.
+        text: Encodes captions; used once, here.
+        rank: Number of this process.
+        world_size: Number of processes.
+        sketch_fingerprint: Of the sketch tokenizer; tasks with sketches need it.
+        split: ``train``, or ``validation``, where no condition is dropped.
+
+    Raises:
+        ConfigError: The store has no example for a task, or the batch cannot be divided.
+        StoreError: There are no such tokens, or they are not tokens of this model.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        training: TrainingConfig,
+        *,
+        store_version: Mapping[str, int],
+        fingerprint: str,
+        text: TextEncoder,
+        rank: int = 0,
+        world_size: int = 1,
+        sketch_fingerprint: str = "",
+        split: str = "train",
+    ) -> None:
+        self._training, self._rank, self._world_size = training, rank, world_size
+        self._num_frames = config.model.target_grid.s
+        self._dropout = training.text_dropout if split == "train" else 0.0
+        self._micro_batch_size = _micro_batch_size(training, world_size)
+        self._examples = TokenExamples.load(
+            config.store,
+            store_version,
+            fingerprint=fingerprint,
+            split=split,
+            sketch_fingerprint=sketch_fingerprint,
+        )
+        _check_tokens(self._examples, config)
+        self._serving = _serving(self._examples, config, training, split)
+        self._captions = Captions(self._examples.text, text)
+        self._say_what_is_left_out(split)
+
+    @property
+    def num_examples(self) -> dict[str, int]:
+        """Examples that serve each task of the mixture: the length of its epoch."""
+        return {task: len(clips) for task, clips in self._serving.items()}
+
+    def batch_at(self, step: int, micro_batch: int = 0) -> Batch:
+        """This rank's share of a step.
+
+        Args:
+            step: Optimizer step, from 0.
+            micro_batch: Below ``gradient_accumulation``.
+        """
+        if not 0 <= micro_batch < self._training.gradient_accumulation:
+            raise IndexError(f"There is no micro-batch {micro_batch}.")
+        seed, weights = self._training.seed, self._training.tasks
+        task = get_task(task_of_step(seed, step, weights))
+        serving = self._serving[task.name]
+        picked = examples_of_step(
+            seed,
+            task.name,
+            steps_before(seed, step, weights),
+            num_examples=len(serving),
+            batch_size=self._training.batch_size,
+        )
+        start = (micro_batch * self._world_size + self._rank) * self._micro_batch_size
+        positions = np.arange(start, start + self._micro_batch_size)
+        return self._batch(task, step, serving[picked[positions]], positions)
+
+    def _batch(
+        self, task: Task, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> Batch:
+        places = self._places(task, step, clips, positions)
+        if task.condition == "sketch":
+            condition = _gathered(self._examples.sketches, places)
+            mask = torch.ones(len(clips), condition[0].numel(), dtype=torch.bool)
+        else:
+            captions = torch.from_numpy(self._caption_numbers(task, step, clips, positions))
+            condition = self._captions.tokens[captions][:, :, None, None].long()
+            mask = self._captions.mask[captions]
+        return Batch(
+            task=task,
+            target=_gathered(self._examples.frames, places),
+            condition=condition,
+            condition_mask=mask,
+        )
+
+    def _places(
+        self, task: Task, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Places of the frames wanted, ``(b, s)``: all of a video, or one that chance picks."""
+        first, length = self._examples.first[clips], self._examples.length[clips]
+        if task.target == "video":
+            return first[:, None] + np.arange(self._num_frames)
+        words = draw(self._training.seed, "frame", step, positions)
+        return (first + (words % length.astype(np.uint64)).astype(np.int64))[:, None]
+
+    def _caption_numbers(
+        self, task: Task, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Which caption each example gets; 0 is ``None``: dropped, or a task without text."""
+        if task.condition == "none":
+            return np.zeros(len(clips), dtype=np.int64)
+        seed = self._training.seed
+        words = draw(seed, "caption", step, positions)
+        count = self._captions.count[clips].astype(np.uint64)
+        numbers = self._captions.first[clips] + (words % count).astype(np.int64)
+        is_dropped = draw_fractions(seed, "dropout", step, positions) < self._dropout
+        return np.where(is_dropped, 0, numbers)
+
+    def _say_what_is_left_out(self, split: str) -> None:
+        examples = self._examples
+        short = int((examples.is_video & (examples.length < self._num_frames)).sum())
+        logger.info(
+            "split=%s clips=%d short=%d without_text=%d without_sketch=%d examples=%s",
+            split,
+            len(examples.length),
+            short,
+            sum(not text for text in examples.text),
+            int((~examples.has_sketch).sum()),
+            self.num_examples,
+        )
+
+
+def _micro_batch_size(training: TrainingConfig, world_size: int) -> int:
+    shares = world_size * training.gradient_accumulation
+    if training.batch_size % shares:
+        raise ConfigError(
+            f"batch_size ({training.batch_size}) must be a multiple of the {world_size} ranks "
+            f"times gradient_accumulation ({training.gradient_accumulation})."
+        )
+    return training.batch_size // shares
+
+
+def _check_tokens(examples: TokenExamples, config: RunConfig) -> None:
+    """Refuse tokens that the model has no room for, before it indexes a table with them."""
+    model, length = config.model, int(examples.length.max())
+    if examples.frames.shape[1:] != model.target_grid[1:] or length > model.target_grid.s:
+        raise StoreError(
+            f"Clips of {config.store} have up to {length} frames of {examples.frames.shape[1:]} "
+            f"tokens, but model.target_grid is {tuple(model.target_grid)}: use the settings that "
+            "tokenized them, or tokenize again."
+        )
+    for frames, size in (
+        (examples.frames, model.codebook_size),
+        (examples.sketches, model.sketch_codebook_size),
+    ):
+        if frames.size and int(frames.max()) >= size:
+            raise StoreError(
+                f"{config.store} holds token {int(frames.max())}, but the model's codebook has "
+                f"{size}: use the settings that tokenized it, or tokenize again."
+            )
+
+
+def _serving(
+    examples: TokenExamples, config: RunConfig, training: TrainingConfig, split: str
+) -> dict[str, NDArray[np.int64]]:
+    """Clips that serve each task of the mixture; a task that none serves is refused."""
+    found = {
+        name: examples.serving(task, config.model.target_grid.s) for name, task in TASKS.items()
+    }
+    wanted = {name: weight for name, weight in training.tasks.items() if weight > 0}
+    missing = [name for name in wanted if not len(found[name])]
+    if missing:
+        possible = {n: w for n, w in wanted.items() if len(found[n])}
+        free = [n for n, task in TASKS.items() if task.condition == "none" and len(found[n])]
+        possible = possible or {name: 1.0 for name in free[:1]}
+        section = "finetuning" if training is config.finetuning else "training"
+        raise ConfigError(
+            f"No {split} clip of {config.store} can be an example of {missing[0]}: "
+            f"{_lacking(get_task(missing[0]), config.model.target_grid.s)}. Leave it out: "
+            f"--set {section}.tasks='{json.dumps(possible)}'."
+        )
+    return {name: found[name] for name in wanted}
+
+
+def _lacking(task: Task, num_frames: int) -> str:
+    target = f"a video of {num_frames} frames" if task.target == "video" else "a picture"
+    condition = {"none": "", "text": " with a caption", "sketch": " with tokenized sketches"}
+    return f"it needs {target}{condition[task.condition]}"
+
+
+def _gathered(frames: NDArray[np.uint16], places: NDArray[np.int64]) -> Int[Tensor, "b s h w"]:
+    return torch.from_numpy(frames[places].astype(np.int64))
