@@ -1,0 +1,116 @@
+"""One pass of cached decoding: some slots in, their logits out."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from nuwa_model.attention.window import near_on_axes
+from nuwa_model.decoder import DecoderLayer
+from nuwa_model.encoder import Context
+from nuwa_model.generation.cache import PassPlan, RingCache
+from nuwa_model.grid import Grid
+from nuwa_model.model import Nuwa
+
+
+class _CrossKeys(NamedTuple):
+    """A layer's keys and values of one condition, for the rows of the batch that read it."""
+
+    rows: slice
+    key: Float[Tensor, "b n t e"]
+    value: Float[Tensor, "b n t e"]
+    context: Context
+
+
+class Stepper:
+    """Holds the ring caches and the condition's keys while a batch is decoded.
+
+    Args:
+        model: The transformer, in evaluation mode.
+        contexts: Conditions, one after another along the batch; they may differ in grid (the
+            second is the unconditional one of guidance).
+        target_grid: Cells to decode.
+    """
+
+    def __init__(self, model: Nuwa, contexts: Sequence[Context], target_grid: Grid) -> None:
+        self._decoder = model.decoder
+        self._grid = target_grid
+        batch = sum(len(context.states) for context in contexts)
+        states = contexts[0].states
+        self._rings = [
+            RingCache(model.config, target_grid, batch, dtype=states.dtype, device=states.device)
+            for _ in self._decoder.layers
+        ]
+        self._cross = [self._cross_keys(layer, contexts) for layer in self._decoder.layers]
+
+    @staticmethod
+    def _cross_keys(layer: DecoderLayer, contexts: Sequence[Context]) -> list[_CrossKeys]:
+        keys, start = [], 0
+        for context in contexts:
+            key, value = layer.cross_attention.keys_values(context.states)
+            keys.append(_CrossKeys(slice(start, start + len(key)), key, value, context))
+            start += len(key)
+        return keys
+
+    def step(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b m v"]:
+        """Compute the slots of one pass.
+
+        Args:
+            plan: Which slots.
+            tokens: All cells' tokens so far, in raster order; those the pass holds must be set.
+
+        Returns:
+            Logits of the cells that the slots predict; the last column's mean nothing.
+        """
+        x = self._inputs(plan, tokens)
+        for layer, ring, cross in zip(self._decoder.layers, self._rings, self._cross, strict=True):
+            y = layer.self_norm(x)
+            ring.write(plan.own, *layer.self_attention.keys_values(y))
+            x = x + layer.self_attention.attend_gathered(y, *ring.read(plan.window), plan.mask)
+            x = x + self._attend_conditions(layer, layer.cross_norm(x), cross, plan)
+            x = x + layer.feed_forward(layer.feed_forward_norm(x))
+        return self._decoder.head(x, self._decoder.embedding)
+
+    def _inputs(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b m d"]:
+        held = self._decoder.embedding(tokens[:, plan.inputs.clamp(min=0)])
+        x = torch.where((plan.inputs < 0)[None, :, None], self._decoder.bos, held)
+        f, r, c = plan.coordinates.unbind(dim=1)
+        position = self._decoder.position
+        return x + (position.s[f] + position.h[r] + position.w[c])
+
+    def _attend_conditions(
+        self,
+        layer: DecoderLayer,
+        y: Float[Tensor, "b m d"],
+        cross: Sequence[_CrossKeys],
+        plan: PassPlan,
+    ) -> Float[Tensor, "b m d"]:
+        parts = []
+        for keys in cross:
+            mask = _condition_mask(plan.coordinates, self._grid, keys.context)
+            query = layer.cross_attention.queries(y[keys.rows])
+            seen = torch.nn.functional.scaled_dot_product_attention(
+                query, keys.key, keys.value, attn_mask=mask
+            )
+            parts.append(layer.cross_attention.to_out(rearrange(seen, "b n m e -> b m (n e)")))
+        return torch.cat(parts)
+
+
+def _condition_mask(
+    coordinates: Int[Tensor, "m 3"], target_grid: Grid, context: Context
+) -> Bool[Tensor, "... m t"]:
+    """Which condition cells the slots see; the last column stands where the last cell does."""
+    if context.mask is not None:
+        return context.mask[:, None, None, :]
+    near = near_on_axes(target_grid, context.grid, context.extent, (0, 0, 0))
+    f, r, c = coordinates.unbind(dim=1)
+    s, h, w = (x.to(coordinates.device) for x in near)
+    window = (
+        rearrange(s[f], "m ks -> m ks 1 1")
+        & rearrange(h[r], "m kh -> m 1 kh 1")
+        & rearrange(w[c.clamp(max=target_grid.w - 1)], "m kw -> m 1 1 kw")
+    )
+    return rearrange(window, "m ks kh kw -> 1 1 m (ks kh kw)")
