@@ -1,4 +1,4 @@
-"""Captions of a folder: ``.txt`` beside the files, or one ``captions.csv`` or ``captions.jsonl``."""
+"""Captions of a folder: ``.txt`` beside the files, or one ``captions.csv`` or ``.jsonl``."""
 
 import csv
 import io
@@ -121,7 +121,7 @@ def _jsonl_fields(place: str, row: object) -> tuple[str, tuple[str, ...], str]:
 def _split(place: str, said: str) -> Split | None:
     for split in get_args(Split):
         if said == split:
-            return split  # type: ignore[no-any-return]
+            return split
     if said:
         raise SourceError(f"{place} has the split {said!r}; expected train or validation.")
     return None

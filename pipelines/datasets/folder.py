@@ -16,10 +16,11 @@ from pipelines.datasets.base import SourceRef, Split
 from pipelines.datasets.captions import Told, read_captions
 from pipelines.errors import SourceError
 
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .3gp .mkv .webm .avi .mpg .mpeg .ts .m2ts .flv .wmv .ogv .gif".split()
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
+    *(".flv", ".wmv", ".ogv", ".gif"),
 )
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .bmp .tif .tiff".split())
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 SKETCHES = "sketches"
 """Folder at the root that holds label maps and no sources."""
@@ -69,7 +70,7 @@ def _media_names(root: Path) -> list[str]:
             folders[:] = [name for name in folders if name != SKETCHES]
         names += [(here / name).as_posix() for name in files if _is_media(folder, name)]
     if not names:
-        suffixes = " ".join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))
+        suffixes = " ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)
         raise SourceError(f"{root} has no videos or images; files that count end in {suffixes}.")
     return sorted(names)
 

@@ -1,7 +1,6 @@
 """Frames to an H.264 file that every player shows."""
 
 import os
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def write_mp4(
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     num_frames, height, width, _ = frames.shape
     try:
-        with tempfile.TemporaryFile() as raw:
+        with ffmpeg.memory_file() as raw:
             raw.write(np.ascontiguousarray(frames).data)
             raw.seek(0)
             source = builder.input(

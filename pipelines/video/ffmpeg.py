@@ -111,8 +111,8 @@ def run(
 
 
 def memory_file() -> IO[bytes]:
-    """A file without a name that ffmpeg can write to: nothing is left behind, whatever dies."""
-    return os.fdopen(os.memfd_create("ffmpeg"), "rb")
+    """A file in memory that ffmpeg can read or write: nothing is left behind, whatever dies."""
+    return os.fdopen(os.memfd_create("ffmpeg"), "w+b")
 
 
 def fd_path(file: IO[bytes]) -> str:

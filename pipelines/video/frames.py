@@ -41,11 +41,13 @@ class DecodedVideo:
     Args:
         slots: One for each frame handed out, in order.
         window: What those frames show of the picture.
+        aspect: Width over height of the upright picture as it is seen.
         num_source_frames: Frames of the whole video.
     """
 
     slots: tuple[Slot, ...]
     window: Window
+    aspect: Fraction
     num_source_frames: int
 
 
@@ -85,8 +87,7 @@ def read_frames(
                 "decode_errors",
                 f"ffmpeg told of {len(taken)} frames and gave {assembler.num_frames}",
             )
-        window, num_source_frames = _read_source(source.read().decode(), size)
-        return DecodedVideo(taken, window, num_source_frames)
+        return _describe(taken, source.read().decode(), size)
 
 
 def _outputs(
@@ -146,16 +147,22 @@ def _read_slots(text: str) -> tuple[Slot, ...]:
     return tuple(slots)
 
 
-def _read_source(text: str, size: int) -> tuple[Window, int]:
-    told: dict[str, str] = {}
+def _describe(slots: tuple[Slot, ...], told: str, size: int) -> DecodedVideo:
+    """Read the second output: ``#name 0: value`` lines, then one line for each frame."""
+    headers: dict[str, str] = {}
     num_frames = 0
-    for line in text.splitlines():
+    for line in told.splitlines():
         if line.startswith("#"):
             name, _, value = line.removeprefix("#").partition(":")
-            told[name] = value.strip()
+            headers[name] = value.strip()
         else:
             num_frames += 1
-    width, height = told["dimensions 0"].split("x")
-    across, down = (int(part) for part in told["sar 0"].split("/"))
-    aspect = Fraction(across, down) if across and down else Fraction(1)
-    return cover(int(width), int(height), size, aspect), num_frames
+    width, height = (int(part) for part in headers["dimensions 0"].split("x"))
+    across, down = (int(part) for part in headers["sar 0"].split("/"))
+    pixel_aspect = Fraction(across, down) if across and down else Fraction(1)
+    return DecodedVideo(
+        slots=slots,
+        window=cover(width, height, size, pixel_aspect),
+        aspect=Fraction(width, height) * pixel_aspect,
+        num_source_frames=num_frames,
+    )

@@ -1,0 +1,174 @@
+"""One source to its clips: rows of the clips table."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import ClipsConfig
+from pipelines.datasets.base import SourceRef
+from pipelines.errors import MediaError
+from pipelines.video.frames import Slot, read_frames
+from pipelines.video.pictures import encode_frame, read_image
+from pipelines.video.sampling import RULE, SLOT_US
+from pipelines.video.sketch import label_maps, read_sketch
+
+Row = dict[str, Any]
+"""One row of ``pipelines.store.schema.CLIPS``."""
+
+_HASH_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class DecodedSource:
+    """What one source gave; ``frames_read`` is frames of all clips plus ``frames_left``.
+
+    Args:
+        sha256: Of the file.
+        rows: Clips, each followed by its sketch if it has one.
+        frames_read: Frames at 2.5 a second.
+        num_clips: Clips, sketches not counted.
+        frames_left: Frames after the last clip, too few for another.
+    """
+
+    sha256: str
+    rows: list[Row]
+    frames_read: int
+    num_clips: int
+    frames_left: int
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """All frames of a source, encoded, and its label maps if it has them."""
+
+    slots: tuple[Slot, ...]
+    pictures: list[bytes]
+    sketches: list[bytes]
+
+
+def decode_rule(config: ClipsConfig) -> str:
+    """Name of everything that decides a clip's pixels; part of its identity."""
+    pixels = "jpeg95" if config.frame_format == "jpeg" else "png"
+    return f"{RULE};cover={config.size};frames={config.num_frames};{pixels};v1"
+
+
+def decode_source(
+    ref: SourceRef, config: ClipsConfig, *, dataset: str, salt: str = ""
+) -> DecodedSource:
+    """Cut one video or image into clips.
+
+    A video gives consecutive clips of ``config.num_frames``; one that is shorter gives a single
+    clip with the frames it has, marked short. An image gives one clip of one frame.
+
+    Args:
+        ref: The source.
+        config: Size, length and format of clips.
+        dataset: Written into the rows.
+        salt: Set where another source has the same bytes, so that each has clips of its own.
+
+    Raises:
+        MediaError: The source, or its sketch, cannot be used as a whole.
+    """
+    before = _state(ref.uri)
+    sha256 = hash_file(ref.uri)
+    frames = _read_image(ref, config) if ref.kind == "image" else _read_video(ref, config)
+    if _state(ref.uri) != before:
+        raise MediaError("io_error", "the file changed while it was read")
+    length = 1 if ref.kind == "image" else config.num_frames
+    shared: Row = {
+        "dataset": dataset,
+        "split": ref.split,
+        "source_uri": ref.uri,
+        "source_sha256": sha256,
+        "text": list(ref.text),
+        "decode_rule": decode_rule(config),
+    }
+    read = len(frames.pictures)
+    num_clips = max(read // length, 1)
+    rows = [
+        row
+        for index in range(num_clips)
+        for row in _clip_rows(ref, frames, index * length, length, shared, salt)
+    ]
+    return DecodedSource(sha256, rows, read, num_clips, max(read - num_clips * length, 0))
+
+
+def hash_file(path: str) -> str:
+    """SHA-256 of a file as hex digits.
+
+    Raises:
+        MediaError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as file:
+            while chunk := file.read(_HASH_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise MediaError("io_error", error.strerror or str(error)) from None
+    return digest.hexdigest()
+
+
+def _state(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a uri is text)
+    except OSError as error:
+        raise MediaError("io_error", error.strerror or str(error)) from None
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_image(ref: SourceRef, config: ClipsConfig) -> _Frames:
+    frame, window, (width, height) = read_image(ref.uri, size=config.size)
+    sketches = []
+    if ref.sketch_uri:
+        sketches.append(read_sketch(ref.sketch_uri, window, aspect=Fraction(width, height)))
+    return _Frames((Slot(0, 0),), [encode_frame(frame, config.frame_format)], sketches)
+
+
+def _read_video(ref: SourceRef, config: ClipsConfig) -> _Frames:
+    pictures: list[bytes] = []
+    video = read_frames(
+        ref.uri,
+        size=config.size,
+        deadline_s=config.deadline_s,
+        take=lambda frame: pictures.append(encode_frame(frame, config.frame_format)),
+    )
+    sketches: list[bytes] = []
+    if ref.sketch_uri:
+        maps = label_maps(ref.sketch_uri, num_source_frames=video.num_source_frames)
+        kept: dict[int, bytes] = {}  # a slow source shows one frame in several slots
+        for slot in video.slots:
+            if slot.index not in kept:
+                kept[slot.index] = read_sketch(maps[slot.index], video.window, aspect=video.aspect)
+            sketches.append(kept[slot.index])
+    return _Frames(video.slots, pictures, sketches)
+
+
+def _clip_rows(
+    ref: SourceRef, frames: _Frames, first: int, length: int, shared: Row, salt: str
+) -> Iterator[Row]:
+    """The clip that starts at a frame, and its sketch."""
+    slots = frames.slots[first : first + length]
+    start_us = first * SLOT_US
+    clip: Row = {
+        **shared,
+        "clip_id": _clip_id(shared["source_sha256"], start_us, shared["decode_rule"], salt),
+        "kind": ref.kind,
+        "start_us": start_us,
+        "frames": frames.pictures[first : first + length],
+        "frame_times_us": [slot.time_us - slots[0].time_us for slot in slots],
+        "is_short": len(slots) < length,
+    }
+    yield clip
+    if frames.sketches:
+        sketches = frames.sketches[first : first + length]
+        yield {**clip, "kind": f"{ref.kind}_sketch", "frames": sketches}
+
+
+def _clip_id(sha256: str, start_us: int, rule: str, salt: str) -> str:
+    text = "\n".join([sha256, str(start_us), rule, *([salt] if salt else [])])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
