@@ -1,0 +1,89 @@
+"""Numbers that the makers of artifacts measured themselves, taken from their manifests."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pipelines.artifacts import Artifact
+from pipelines.evaluation.material import Material
+from pipelines.evaluation.records import LeftOut, Score
+
+
+class Reported(NamedTuple):
+    """One entry of an artifact's metadata that is a number of the report.
+
+    Attributes:
+        key: Its name in the metadata; a mapping there gives one number for each task.
+        metric: What the report calls it.
+        note: Unit, or what it was measured on.
+    """
+
+    key: str
+    metric: str
+    note: str = ""
+
+
+VQGAN = (
+    Reported("psnr", "PSNR", "dB"),
+    Reported("ssim", "SSIM"),
+    Reported("codes_alive", "codes_alive", "tokens of the codebook in use"),
+)
+VQGAN_SEG = (
+    Reported("pixel_accuracy", "PA"),
+    Reported("fwiou", "FWIoU"),
+    Reported("codes_alive", "codes_alive", "tokens of the codebook in use"),
+)
+EXPORT = (
+    Reported("validation_loss", "validation loss", "nats a token"),
+    Reported("tokens_per_second", "training speed", "target tokens a second"),
+)
+SAMPLES = (
+    Reported("num_steps", "steps a sample", "passes of the decoder"),
+    Reported("tokens_per_second", "generation speed", "tokens a second"),
+)
+
+
+def score_vqgan(material: Material) -> Iterator[Score | LeftOut]:
+    """Fidelity of the frame tokenizer, and how much of its codebook lives."""
+    yield from _reported("vqgan", material.vqgan, VQGAN)
+
+
+def score_vqgan_seg(material: Material) -> Iterator[Score | LeftOut]:
+    """Agreement of the sketch tokenizer's label maps with the originals."""
+    yield from _reported("vqgan_seg", material.vqgan_seg, VQGAN_SEG)
+
+
+def score_training(material: Material) -> Iterator[Score | LeftOut]:
+    """Loss on held-out examples and speed of training."""
+    yield from _reported("training", material.export, EXPORT)
+
+
+def score_generation(material: Material) -> Iterator[Score | LeftOut]:
+    """Passes and speed of sampling."""
+    yield from _reported("generation", material.samples_artifact, SAMPLES)
+
+
+def _reported(
+    task: str, artifact: Artifact | None, entries: tuple[Reported, ...]
+) -> Iterator[Score | LeftOut]:
+    if artifact is None:
+        yield LeftOut(task, ", ".join(entry.metric for entry in entries), "there is no artifact")
+        return
+    for entry in entries:
+        value = artifact.metadata.get(entry.key)
+        if value is None:
+            yield LeftOut(task, entry.metric, f"{artifact.name} does not say its {entry.key}")
+            continue
+        by_task = value if isinstance(value, Mapping) else {task: value}
+        for name, number in by_task.items():
+            yield Score(
+                task=name,
+                metric=entry.metric,
+                value=float(number),
+                num_samples=_count(artifact.metadata),
+                note=entry.note,
+            )
+
+
+def _count(metadata: Mapping[str, Any]) -> int:
+    """How many pictures or examples its maker measured on; 0 if it does not say."""
+    return int(metadata.get("num_validation", 0))
