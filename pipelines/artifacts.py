@@ -140,7 +140,7 @@ def load(uri: str) -> Artifact:
         tree = json.loads(storage.read_bytes(path))
         version = tree.pop("schema_version")
         fields = {key: tree[key] for key in ("kind", "name", "config", "metadata", "files")}
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(_damage(uri, path, "it is not a manifest")) from error
     if version != SCHEMA_VERSION:
         raise ArtifactError(

@@ -18,7 +18,8 @@ from pipelines.errors import StorageError
 
 def join(root: str, *parts: str) -> str:
     """A uri below ``root``; empty parts are left out."""
-    return "/".join([root.rstrip("/") or "/", *(part.strip("/") for part in parts if part)])
+    below = [part.strip("/") for part in parts if part]
+    return "/".join([root.rstrip("/"), *below] if root else below)
 
 
 def local_path(uri: str) -> Path:

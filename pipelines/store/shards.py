@@ -75,7 +75,7 @@ def write_shard(table_root: str, rows: pa.Table, *, inputs: Mapping[str, Any]) -
     rows = _canonical(rows, name, spec)
     partition = _partition(rows, name, spec)
     folder = "/".join(f"{column}={value}" for column, value in partition.items())
-    path = storage.join(folder, _path(rows, spec, inputs)) if folder else _path(rows, spec, inputs)
+    path = storage.join(folder, _path(rows, spec, inputs))
     uri = storage.join(table_root, path)
     if not storage.exists(uri):
         storage.put_if_absent(uri, _encode(rows.select(spec.file_schema.names), spec))

@@ -1,0 +1,155 @@
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nuwa_model.errors import UnknownNameError
+from pipelines import storage
+from pipelines.errors import StoreError
+from pipelines.store import shards
+from pipelines.store.shards import check_shard, read_shard, write_shard
+
+NAMES = [f"clip-{i:02}" for i in range(20)]
+
+
+@pytest.fixture
+def root(store):
+    return f"{store}/tokens"
+
+
+def uri_of(root, shard):
+    return storage.join(root, shard.path)
+
+
+def test_rows_written_are_rows_read_in_the_order_of_their_key(root, rows):
+    shard = write_shard(root, rows["tokens"](reversed(NAMES)), inputs={})
+    expected = rows["tokens"](NAMES)
+    assert read_shard(uri_of(root, shard)).select(expected.column_names).equals(expected)
+    some = read_shard(uri_of(root, shard), ["tokenizer", "clip_id"])
+    assert some.equals(expected.select(["tokenizer", "clip_id"]))
+    assert (shard.num_rows, shard.size) == (20, storage.size(uri_of(root, shard)))
+
+
+def test_a_path_is_named_by_the_work_and_not_by_its_order_or_result(root, rows):
+    made = rows["tokens"](NAMES)
+    path = write_shard(root, made, inputs={"rule": 1}).path
+    assert write_shard(root, made.take(list(range(19, -1, -1))), inputs={"rule": 1}).path == path
+    assert write_shard(root, made, inputs={"rule": 2}).path != path
+    assert write_shard(root, made.slice(1), inputs={"rule": 1}).path != path
+    assert write_shard(root, rows["tokens"](NAMES, "xyz"), inputs={"rule": 1}).path != path
+
+
+def test_an_error_of_another_code_is_other_work(store, rows):
+    first = write_shard(f"{store}/errors", rows["errors"](["a"], "timeout"), inputs={})
+    second = write_shard(f"{store}/errors", rows["errors"](["a"], "decode_errors"), inputs={})
+    assert first.path != second.path
+
+
+def test_the_loser_of_a_race_uses_the_file_of_the_winner(root, rows):
+    made = rows["tokens"](NAMES)
+
+    def run(number):
+        tokens = pa.array([bytes([number]) * 320] * 20, pa.binary())
+        return write_shard(root, made.set_column(4, "tokens", tokens), inputs={})
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(run, range(8)))
+    assert all(shard == found[0] for shard in found)
+    assert len(set(read_shard(uri_of(root, found[0]))["tokens"].to_pylist())) == 1
+    assert len(storage.list_files(root)) == 1
+
+
+def test_any_parquet_reader_reads_a_shard(root, rows):
+    shard = write_shard(root, rows["tokens"](NAMES), inputs={})
+    table = pq.read_table(uri_of(root, shard), partitioning=None, page_checksum_verification=True)
+    assert table["clip_id"].to_pylist() == NAMES
+    metadata = pq.read_metadata(uri_of(root, shard))
+    assert metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_row_groups_have_about_the_size_that_their_table_wants(store):
+    frames = [[random.Random(i).randbytes(1 << 20)] for i in range(24)]
+    made = pa.Table.from_pylist(
+        [
+            {
+                "clip_id": f"{i:02}", "dataset": "d", "split": "train", "kind": "image",
+                "source_uri": "", "source_sha256": "", "start_us": 0, "text": [],
+                "frames": frame, "frame_times_us": [0], "is_short": False, "decode_rule": "",
+            }
+            for i, frame in enumerate(frames)
+        ],
+        schema=shards.TABLES["clips"].schema,
+    )  # fmt: skip
+    shard = write_shard(f"{store}/clips", made, inputs={})
+    metadata = pq.read_metadata(f"{store}/clips/{shard.path}")
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [7, 7, 7, 3]
+
+
+@pytest.mark.parametrize("whole_read_bytes", [0, shards.WHOLE_READ_BYTES])
+def test_forty_flipped_bits_are_never_read_as_data(root, rows, monkeypatch, whole_read_bytes):
+    monkeypatch.setattr(shards, "WHOLE_READ_BYTES", whole_read_bytes)
+    shard = write_shard(root, rows["tokens"](NAMES), inputs={})
+    uri = uri_of(root, shard)
+    good, expected = storage.read_bytes(uri), read_shard(uri, ["clip_id", "tokens"])
+    chance = random.Random(0)
+    for _ in range(40):
+        data = bytearray(good)
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        storage.replace_bytes(uri, bytes(data))
+        with pytest.raises(StoreError, match=shard.path):
+            check_shard(uri)
+        with pytest.raises(StoreError, match=shard.path):
+            read_shard(uri)
+        # Two columns of a large file may be read while damage lies in another one.
+        with suppress(StoreError):
+            assert read_shard(uri, ["clip_id", "tokens"]).equals(expected)
+            assert whole_read_bytes == 0
+
+
+@pytest.mark.parametrize("kept", [0, 3, 7, 8, 12, 1000, -9, -8, -1])
+def test_a_file_cut_short_is_named(root, rows, kept):
+    shard = write_shard(root, rows["tokens"](NAMES), inputs={})
+    uri = uri_of(root, shard)
+    storage.replace_bytes(uri, storage.read_bytes(uri)[:kept])
+    for read in (check_shard, read_shard, lambda uri: read_shard(uri, ["clip_id"])):
+        with pytest.raises(StoreError, match=f"{shard.path} is missing or damaged: .*--repair"):
+            read(uri)
+
+
+def test_a_missing_file_is_named(root):
+    for read in (check_shard, read_shard):
+        with pytest.raises(StoreError, match=r"x\.parquet is missing or damaged: .* no such file"):
+            read(f"{root}/x.parquet")
+
+
+def test_rows_that_do_not_fit_the_table_are_refused_in_one_line(root, rows):
+    made = rows["tokens"](NAMES)
+    with pytest.raises(StoreError, match=r"missing or unknown: extra, grid_s\."):
+        write_shard(root, made.rename_columns({"grid_s": "extra"}), inputs={})
+    words = pa.array(["many"] * 20)
+    with pytest.raises(StoreError, match=r"do not fit its schema"):
+        write_shard(root, made.set_column(5, "grid_s", words), inputs={})
+    with pytest.raises(StoreError, match=r"at least one row"):
+        write_shard(root, made.slice(0, 0), inputs={})
+    mixed = pa.concat_tables([made, rows["tokens"](["other"], "xyz")])
+    with pytest.raises(StoreError, match=r"holds one tokenizer of letters.*'abc', 'xyz'"):
+        write_shard(root, mixed, inputs={})
+    with pytest.raises(StoreError, match=r"holds one tokenizer of letters"):
+        write_shard(root, rows["tokens"](NAMES, "../up"), inputs={})
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'tokens'"):
+        write_shard(f"{root}s", made, inputs={})
+
+
+def test_a_column_that_is_not_there_is_named(root, rows):
+    shard = write_shard(root, rows["tokens"](NAMES), inputs={})
+    with pytest.raises(StoreError, match=r"has no column colour"):
+        read_shard(uri_of(root, shard), ["colour"])
+
+
+def test_a_store_may_lie_in_a_folder_with_an_equals_sign(store, rows):
+    root = f"{store}/run=1/errors"
+    shard = write_shard(root, rows["errors"](["a"]), inputs={})
+    assert "run" not in read_shard(uri_of(root, shard)).column_names
