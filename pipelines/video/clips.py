@@ -56,9 +56,7 @@ def decode_rule(config: ClipsConfig) -> str:
     return f"{RULE};cover={config.size};frames={config.num_frames};{pixels};v1"
 
 
-def decode_source(
-    ref: SourceRef, config: ClipsConfig, *, dataset: str, salt: str = ""
-) -> DecodedSource:
+def decode_source(ref: SourceRef, config: ClipsConfig, *, dataset: str) -> DecodedSource:
     """Cut one video or image into clips.
 
     A video gives consecutive clips of ``config.num_frames``; one that is shorter gives a single
@@ -68,7 +66,6 @@ def decode_source(
         ref: The source.
         config: Size, length and format of clips.
         dataset: Written into the rows.
-        salt: Set where another source has the same bytes, so that each has clips of its own.
 
     Raises:
         MediaError: The source, or its sketch, cannot be used as a whole.
@@ -92,7 +89,7 @@ def decode_source(
     rows = [
         row
         for index in range(num_clips)
-        for row in _clip_rows(ref, frames, index * length, length, shared, salt)
+        for row in _clip_rows(ref, frames, index * length, length, shared)
     ]
     return DecodedSource(sha256, rows, read, num_clips, max(read - num_clips * length, 0))
 
@@ -149,14 +146,14 @@ def _read_video(ref: SourceRef, config: ClipsConfig) -> _Frames:
 
 
 def _clip_rows(
-    ref: SourceRef, frames: _Frames, first: int, length: int, shared: Row, salt: str
+    ref: SourceRef, frames: _Frames, first: int, length: int, shared: Row
 ) -> Iterator[Row]:
     """The clip that starts at a frame, and its sketch."""
     slots = frames.slots[first : first + length]
     start_us = first * SLOT_US
     clip: Row = {
         **shared,
-        "clip_id": _clip_id(shared["source_sha256"], start_us, shared["decode_rule"], salt),
+        "clip_id": _clip_id(shared["source_sha256"], start_us, shared["decode_rule"]),
         "kind": ref.kind,
         "start_us": start_us,
         "frames": frames.pictures[first : first + length],
@@ -169,6 +166,5 @@ def _clip_rows(
         yield {**clip, "kind": f"{ref.kind}_sketch", "frames": sketches}
 
 
-def _clip_id(sha256: str, start_us: int, rule: str, salt: str) -> str:
-    text = "\n".join([sha256, str(start_us), rule, *([salt] if salt else [])])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def _clip_id(sha256: str, start_us: int, rule: str) -> str:
+    return hashlib.sha256(f"{sha256}\n{start_us}\n{rule}".encode()).hexdigest()[:32]
