@@ -1,8 +1,18 @@
 """A job's log, read line by line while it grows, and what it says about the end."""
 
 import json
+import re
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
+
+TAIL_LINES = 20
+
+_LOST = re.compile(
+    r"ray\.exceptions\.(Actor|Worker|Node|Owner|Object|OutOfMemory|RaySystem|RayActor|Raylet|Rpc)"
+    r"|WorkerGroupError|WorkerHealthCheck"
+)
+"""How a traceback names what a cluster lost, as opposed to a bug in the job."""
 
 
 class JobLog:
@@ -11,7 +21,7 @@ class JobLog:
     def __init__(self) -> None:
         self._seen = 0
         self._error = ""
-        self._last = ""
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.record: dict[str, Any] | None = None
 
     @property
@@ -22,7 +32,12 @@ class JobLog:
     @property
     def last_line(self) -> str:
         """The last thing the job said."""
-        return self._last or "it said nothing"
+        return self._tail[-1] if self._tail else "it said nothing"
+
+    @property
+    def blames_the_cluster(self) -> bool:
+        """Whether a job that broke off points at a process or machine that was lost."""
+        return any(_LOST.search(line) for line in self._tail)
 
     def new_lines(self, text: str, *, is_whole: bool) -> Iterator[str]:
         """The lines that earlier calls have not seen.
@@ -40,7 +55,7 @@ class JobLog:
                 yield line
 
     def _note(self, line: str) -> None:
-        self._last = line.strip()
+        self._tail.append(line.strip())
         if line.startswith("error: "):
             self._error = line.removeprefix("error: ").strip()
         elif line.startswith('{"job": '):

@@ -168,7 +168,9 @@ def _outcome(job: Job, details: JobDetails, log: JobLog, page: str) -> dict[str,
     code = details.driver_exit_code
     if code == 1 and log.error is not None:
         raise JobFailedError(f"{job.name}: {log.error}")
-    raise JobLostError(
+    # Python ends with 1 after a traceback: a bug, which stays, or what the cluster lost.
+    is_a_bug = code == 1 and not log.blames_the_cluster
+    raise (JobFailedError if is_a_bug else JobLostError)(
         f"{job.name} ended as {details.status.value} with exit code {code} and no error of its "
         f"own; its last line was: {log.last_line[:300]} (whole log: {page})"
     )

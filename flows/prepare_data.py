@@ -2,7 +2,8 @@
 
 from prefect import flow
 
-from flows.jobs import Job, run_job, stop_jobs
+from flows.jobs import stop_jobs
+from flows.stages import Settings, run_stage
 
 
 @flow(name="prepare-data", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
@@ -10,5 +11,6 @@ def prepare_data(
     preset: str = "tiny", run: str | None = None, overrides: tuple[str, ...] = ()
 ) -> None:
     """Cut the data set into clips, and train the text tokenizer from its captions."""
-    for name in ("decode_clips", "train_text_tokenizer"):
-        run_job(Job(name=name, preset=preset, run=run, overrides=overrides))
+    settings = Settings(preset, run, overrides)
+    run_stage("decode_clips", settings)
+    run_stage("train_text_tokenizer", settings)

@@ -81,20 +81,21 @@ class RayHead:
 
 
 def main() -> None:
-    """Keep a head until stdin closes."""
+    """Keep a head until stdin closes, or a signal comes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--dashboard-port", type=int, default=0)
-    port = parser.parse_args().dashboard_port
+    parser.add_argument("--stay", action="store_true", help="until SIGTERM, not stdin's end")
+    arguments = parser.parse_args()
     os.environ.update(ENVIRONMENT)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     root = Path(tempfile.mkdtemp(prefix="nuwa-ray-"))
     try:
-        _keep_head(root, port)
+        _keep_head(root, arguments.dashboard_port, stay=arguments.stay)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _keep_head(root: Path, port: int) -> None:
+def _keep_head(root: Path, port: int, *, stay: bool) -> None:
     import ray  # here, so that importing this module costs nothing
 
     context = ray.init(
@@ -115,7 +116,7 @@ def _keep_head(root: Path, port: int) -> None:
         print(
             json.dumps({"url": f"http://{context.dashboard_url}", "address": address}), flush=True
         )
-        sys.stdin.read()
+        signal.pause() if stay else sys.stdin.read()
     finally:
         ray.shutdown()
 

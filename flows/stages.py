@@ -1,0 +1,41 @@
+"""What every flow is told, and how it runs one stage: a job, unless its artifacts stand already."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from prefect.logging import get_run_logger
+
+from flows.jobs import Job, run_job
+from pipelines import artifacts, names
+from pipelines.config import RunConfig, load_config
+
+MAKES: Mapping[str, Mapping[str, Callable[[RunConfig], str]]] = {
+    "train_text_tokenizer": {"text_tokenizer": names.text_tokenizer_name},
+    "train_vqgan": {"vqgan": names.vqgan_name, "vqgan_seg": names.vqgan_seg_name},
+    "pretrain": {"export": names.pretrain_name},
+    "finetune": {"export": names.finetune_name},
+}
+"""Kind and name of the artifacts that a job makes and, once they stand, never makes again."""
+
+
+class Settings(NamedTuple):
+    """The three ways to say what a run is (D6), as every flow and job takes them."""
+
+    preset: str
+    run: str | None
+    overrides: tuple[str, ...]
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings they amount to."""
+        return load_config(self.run, preset=self.preset, overrides=self.overrides)
+
+
+def run_stage(job: str, settings: Settings) -> None:
+    """Run a job by name; one whose artifacts are all complete is not even started."""
+    config = settings.config
+    made = {kind: name(config) for kind, name in MAKES.get(job, {}).items()}
+    if made and all(artifacts.is_complete(config.store, *item) for item in made.items()):
+        get_run_logger().info("%s is already complete: %s", job, ", ".join(made.values()))
+        return
+    run_job(Job(name=job, preset=settings.preset, run=settings.run, overrides=settings.overrides))
