@@ -27,7 +27,7 @@ for number in range(3):
 """
 
 
-@pytest.mark.parametrize("at", ["0", "1"])
+@pytest.mark.parametrize("at", ["1", pytest.param("0", marks=pytest.mark.slow)])
 def test_a_run_killed_between_publishing_and_committing_goes_on_to_the_same_rows(store, at):
     command = [sys.executable, "-c", WORKER, store]
     with subprocess.Popen([*command, at], stdout=subprocess.PIPE, text=True) as process:
