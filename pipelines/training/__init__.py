@@ -1,0 +1,1 @@
+"""Training of the transformer: DeepSpeed inside, Ray Train around it."""

@@ -1,0 +1,146 @@
+"""The one place that starts DeepSpeed, and what it asks of the machine."""
+
+import logging
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from pipelines.config import TrainingConfig
+from pipelines.errors import TrainingError
+from pipelines.training.ranks import Ranks, join_ranks
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["bfloat16", "float32"]
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def choose_precision() -> Precision:
+    """``bfloat16`` where the processor multiplies it in hardware, else ``float32``."""
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    flags = _CPU_INFO.read_text() if _CPU_INFO.exists() else ""
+    return "bfloat16" if re.search(r"\b(avx512_bf16|amx_bf16)\b", flags) else "float32"
+
+
+def deepspeed_config(training: TrainingConfig, precision: Precision) -> dict[str, Any]:
+    """DeepSpeed's settings; a pure function, so there is no second file to drift.
+
+    Weights, gradients and Adam's moments stay float32 and matrices are multiplied in ``precision``
+    (autocast): on a CPU as fast as bfloat16 weights, and normalization, averaging and export are
+    exact. Gradients are summed in float32, so the number of ranks changes rounding only.
+    """
+    ranks = training.num_workers * training.gradient_accumulation
+    return {
+        "train_batch_size": training.batch_size,
+        "train_micro_batch_size_per_gpu": training.batch_size // ranks,
+        "gradient_accumulation_steps": training.gradient_accumulation,
+        "gradient_clipping": training.gradient_clipping,
+        "torch_autocast": {
+            "enabled": precision == "bfloat16",
+            "dtype": "bfloat16",
+            "lower_precision_safe_modules": [],
+        },
+        "optimizer": {
+            "type": "AdamW",
+            "params": {
+                "lr": training.learning_rate,
+                "betas": list(training.betas),
+                "eps": 1e-8,
+                "weight_decay": training.weight_decay,
+                "torch_adam": True,  # the others are compiled at run time
+            },
+        },
+        "zero_optimization": {
+            "stage": training.zero_stage,
+            "overlap_comm": False,
+            # every weight is partitioned, so that its average can be partitioned alike
+            "stage3_param_persistence_threshold": 0,
+        },
+        "steps_per_print": 2**31,  # the loop logs
+    }
+
+
+def start_engine(model: nn.Module, training: TrainingConfig, precision: Precision) -> Any:
+    """Give a model to DeepSpeed, on every rank at once.
+
+    Matrices decay, vectors (biases, norms) do not.
+
+    Returns:
+        The ``DeepSpeedEngine``.
+
+    Raises:
+        TrainingError: There are not as many processes as the settings say.
+    """
+    ranks = Ranks.from_environment()
+    if ranks.world_size != training.num_workers:
+        raise TrainingError(
+            f"{ranks.world_size} processes were started for num_workers={training.num_workers}: "
+            f"start that many, or set num_workers={ranks.world_size}."
+        )
+    deepspeed = _import_deepspeed()
+    join_ranks(ranks)
+    deepspeed.init_distributed(auto_mpi_discovery=False)
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        model_parameters=_parameter_groups(model),
+        config=deepspeed_config(training, precision),
+    )
+    if ranks.is_first:
+        logger.info(
+            "engine=deepspeed zero_stage=%d precision=%s ranks=%d device=%s threads=%d",
+            training.zero_stage,
+            precision,
+            ranks.world_size,
+            engine.device,
+            torch.get_num_threads(),
+        )
+    return engine
+
+
+def take_step(engine: Any, learning_rate: float) -> float:
+    """Update the weights with the gradients that ``engine.backward`` left.
+
+    Returns:
+        Norm of the gradient before clipping; not finite if the update was left out for that.
+    """
+    for group in engine.optimizer.param_groups:
+        group["lr"] = learning_rate
+    if engine.zero_optimization_stage() == 0:
+        gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
+        norm = float(nn.utils.get_total_norm(gradients))
+        engine.step()
+        return norm
+    engine.step()
+    return float(engine.get_global_grad_norm())
+
+
+def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _import_deepspeed() -> Any:
+    is_cpu = not torch.cuda.is_available()
+    if is_cpu:
+        os.environ["DS_ACCELERATOR"] = "cpu"  # read when DeepSpeed is imported
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside DeepSpeed are not ours to mend
+        import deepspeed
+        import deepspeed.ops
+    deepspeed.utils.logger.setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    if is_cpu:
+        # It would be compiled at run time, and gloo does its work without a compiler.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed

@@ -1,0 +1,164 @@
+"""Starts a training on Ray Train, which places the ranks; our manifests stay the truth."""
+
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import ray
+import ray.train
+from ray.exceptions import RayActorError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from nuwa_model.errors import NuwaError
+from pipelines import cluster, storage
+from pipelines.errors import TrainingError
+from pipelines.progress import Progress
+from pipelines.training.loop import Observers
+
+logger = logging.getLogger(__name__)
+
+Plan = TypeVar("Plan")
+
+MAX_FAILURES = 3
+"""Restarts of the ranks after one of them died; each goes on from the newest checkpoint."""
+
+_PROGRESS_EVERY_S = 1.0
+
+
+def launch(
+    train_rank: Callable[[Plan, Observers], object],
+    plan: Plan,
+    *,
+    root: str,
+    num_workers: int,
+    steps: int,
+) -> None:
+    """Call ``train_rank(plan, observers)`` on every rank until it ends well.
+
+    A rank that dies (SIGKILL, out of memory, a lost machine) is started again with all others; a
+    deliberate error and a bug are not. With GPUs in the cluster each rank gets one, otherwise an
+    equal share of a machine's processors, and as many threads.
+
+    Args:
+        train_rank: Importable where the ranks run.
+        plan: Plain values for it.
+        root: Folder of the run; absolute.
+        num_workers: Ranks.
+        steps: For the progress bar.
+
+    Raises:
+        TrainingError: A deliberate error of a rank, in one line, or ranks died too often.
+    """
+    cluster.connect()
+    with _progress(root, steps):
+        for attempt in range(1 + MAX_FAILURES):
+            try:
+                _trainer(train_rank, plan, root, num_workers).fit()
+            except WorkerGroupError as error:
+                _judge(error)
+                logger.warning("event=restart attempt=%d reason=%s", attempt + 1, _short(error))
+            else:
+                return
+    raise TrainingError(f"Ranks of {root} died {1 + MAX_FAILURES} times: see the log for why.")
+
+
+def _trainer(
+    train_rank: Callable[[Plan, Observers], object], plan: Plan, root: str, num_workers: int
+) -> TorchTrainer:
+    has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+    resources = {} if has_gpus else {"CPU": _processors_for_a_rank(num_workers)}
+    return TorchTrainer(
+        _run_rank,
+        train_loop_config={"train_rank": train_rank, "plan": plan, "root": root},
+        scaling_config=ScalingConfig(
+            num_workers=num_workers, use_gpu=has_gpus, resources_per_worker=resources or None
+        ),
+        torch_config=TorchConfig(backend="nccl" if has_gpus else "gloo"),
+        run_config=RunConfig(
+            name="ray_train",
+            storage_path=root,
+            failure_config=FailureConfig(max_failures=0),  # we restart, to spare deliberate errors
+        ),
+    )
+
+
+def _run_rank(arguments: Mapping[str, Any]) -> None:
+    logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("pipelines").setLevel(logging.INFO)
+    observers = Observers(on_step=_StepFile(arguments["root"]), on_checkpoint=_report)
+    try:
+        arguments["train_rank"](arguments["plan"], observers)
+    except NuwaError as error:
+        # Some errors cannot be pickled; the line that a person reads can.
+        raise TrainingError(str(error)) from error
+
+
+def _report(metadata: Mapping[str, Any]) -> None:
+    """Tell Ray Train; every report waits for all ranks, so only checkpoints are told."""
+    told = ("step", "loss", "tokens_per_s")
+    ray.train.report({name: metadata[name] for name in told})
+
+
+def _processors_for_a_rank(num_workers: int) -> float:
+    """An equal share of the smallest machine, whole where there is at least one for each."""
+    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    nodes = [processors for processors in nodes if processors > 0]
+    share = min(nodes) / math.ceil(num_workers / len(nodes))
+    return float(math.floor(share)) if share >= 1 else share
+
+
+def _judge(error: WorkerGroupError) -> None:
+    """Raise what a restart would only repeat."""
+    causes = [getattr(e, "_base_exc", e) for e in error.worker_failures.values()]
+    for cause in causes:
+        if isinstance(cause, NuwaError):
+            raise cause from None
+    if not any(isinstance(cause, RayActorError) for cause in causes):
+        raise error
+
+
+def _short(error: WorkerGroupError) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+class _StepFile:
+    """Tells the job's process how far rank 0 is; the store is all they surely share."""
+
+    def __init__(self, root: str) -> None:
+        self._uri = storage.join(root, "progress.json")
+        self._last = -math.inf
+
+    def __call__(self, done: int, note: str) -> None:
+        if time.monotonic() - self._last >= _PROGRESS_EVERY_S:
+            self._last = time.monotonic()
+            storage.replace_bytes(self._uri, json.dumps({"done": done, "note": note}).encode())
+
+
+@contextmanager
+def _progress(root: str, steps: int) -> Iterator[None]:
+    """Show what ``_StepFile`` writes."""
+    uri, stop = storage.join(root, "progress.json"), threading.Event()
+    storage.delete(uri)
+
+    def follow(progress: Progress) -> None:
+        shown = 0
+        while not stop.wait(_PROGRESS_EVERY_S):
+            if storage.exists(uri):
+                told = json.loads(storage.read_bytes(uri))
+                progress.advance(told["done"] - shown, told["note"])
+                shown = told["done"]
+
+    with Progress("train", steps) as progress:
+        thread = threading.Thread(target=follow, args=(progress,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()

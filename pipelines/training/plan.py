@@ -1,0 +1,185 @@
+"""What a training is made of: found once, and built by every rank for itself."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from nuwa_model.errors import ConfigError
+from nuwa_model.export import Export
+from nuwa_model.model import Nuwa
+from nuwa_model.tokenizers.text import TextTokenizer
+from nuwa_model.tokenizers.vqgan import VQGAN
+from pipelines import artifacts, names, storage
+from pipelines.artifacts import Artifact
+from pipelines.config import RunConfig, TrainingConfig, config_tree
+from pipelines.errors import StoreError, TrainingError
+from pipelines.loading.loader import TrainingLoader
+from pipelines.store.table import store_versions
+from pipelines.training import checkpoint
+from pipelines.training.loop import Observers, TrainingRun, train
+from pipelines.training.ranks import Ranks
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """All that a rank needs to know; plain values, so that it travels.
+
+    Attributes:
+        config: Settings of the run.
+        training: ``config.training`` or ``config.finetuning``.
+        name: Of the run.
+        store_version: Version of each table that is read, pinned when the run began.
+        text: Folder of the text tokenizer.
+        frames: Folder of the VQ-GAN.
+        sketches: Folder of the sketch VQ-GAN, or empty.
+        initial: Folder of the export to start from, or empty.
+    """
+
+    config: RunConfig
+    training: TrainingConfig
+    name: str
+    store_version: Mapping[str, int]
+    text: str
+    frames: str
+    sketches: str = ""
+    initial: str = ""
+
+
+def make_plan(
+    config: RunConfig, training: TrainingConfig, name: str, *, initial: Artifact | None = None
+) -> TrainingPlan:
+    """Find the tokenizers and pin the store; a run that goes on keeps the version it began with.
+
+    Raises:
+        ArtifactError: A tokenizer is missing, or several could be meant.
+    """
+    # Ranks work in other folders and on other machines, so no path may depend on this one's.
+    config = replace(config, store=str(storage.local_path(config.store).absolute()))
+    store = config.store
+    start = str(artifacts.local_folder(initial).absolute()) if initial else ""
+    frames = artifacts.find(store, "vqgan", names.vqgan_name(config), config.tokenizer)
+    sketches = ""
+    if artifacts.list_names(store, "vqgan_seg"):
+        sketches = artifacts.find(store, "vqgan_seg", names.vqgan_seg_name(config)).uri
+    begun = checkpoint.newest(store, name)
+    return TrainingPlan(
+        config=config,
+        training=training,
+        name=name,
+        store_version=begun.metadata["store_version"] if begun else store_versions(store),
+        text=_text_tokenizer(config, start),
+        frames=frames.uri,
+        sketches=sketches,
+        initial=start,
+    )
+
+
+def _text_tokenizer(config: RunConfig, start: str) -> str:
+    """A model goes on with the text tokenizer that it knows."""
+    if start:
+        return storage.join(start, "text_tokenizer")
+    name = names.text_tokenizer_name(config)
+    return artifacts.find(config.store, "text_tokenizer", name).uri
+
+
+def train_rank(plan: TrainingPlan, observers: Observers) -> Artifact:
+    """Build model and loaders, and train: what every rank does.
+
+    Raises:
+        NuwaError: Weights, tokens and settings do not fit each other, or training failed.
+    """
+    text = _load_text(plan)
+    frames, sketches = load_tokenizers(plan)
+    fingerprints = {
+        "fingerprint": frames.fingerprint,
+        "sketch_fingerprint": sketches.fingerprint if sketches else "",
+    }
+    run = TrainingRun(
+        store=plan.config.store,
+        name=plan.name,
+        training=plan.training,
+        config=config_tree(plan.config),
+        metadata={"store_version": plan.store_version, **fingerprints, "initial": plan.initial},
+    )
+    model = build_model(plan, frames, sketches)
+    return train(
+        run,
+        model,
+        _loader(plan, text, fingerprints, "train"),
+        validation=_validation_loader(plan, text, fingerprints),
+        observers=observers,
+    )
+
+
+def load_tokenizers(plan: TrainingPlan) -> tuple[VQGAN, VQGAN | None]:
+    """The frame tokenizer, and the sketch tokenizer if there is one."""
+    sketches = VQGAN.from_pretrained(plan.sketches) if plan.sketches else None
+    return VQGAN.from_pretrained(plan.frames), sketches
+
+
+def build_model(plan: TrainingPlan, frames: VQGAN, sketches: VQGAN | None) -> Nuwa:
+    """The model before its first step: random by the seed, or the export's.
+
+    Raises:
+        TrainingError: The export has another shape or another frame tokenizer.
+    """
+    torch.manual_seed(plan.training.seed)
+    model = Nuwa(plan.config.model)
+    if plan.initial:
+        export = Export.load(plan.initial)
+        if export.model.config != plan.config.model:
+            raise TrainingError(
+                f"The model of {plan.initial} has another shape than these settings: use the "
+                f"settings it was trained with, {export.model.config}."
+            )
+        if export.frames.fingerprint != frames.fingerprint:
+            raise TrainingError(
+                f"{plan.initial} was trained on tokens of {export.frames.fingerprint}, but "
+                f"{plan.frames} is {frames.fingerprint}: set tokenizer to its vqgan folder and "
+                "tokenize with it."
+            )
+        model = export.model
+    model.set_codebooks(frames.codebook, None if sketches is None else sketches.codebook)
+    return model
+
+
+def _load_text(plan: TrainingPlan) -> TextTokenizer:
+    text, model = TextTokenizer.from_pretrained(plan.text), plan.config.model
+    if text.vocabulary > model.text_vocabulary or text.length != model.text_length:
+        raise TrainingError(
+            f"{plan.text} has {text.vocabulary} tokens in texts of {text.length}, but the model "
+            f"{model.text_vocabulary} in texts of {model.text_length}: set model.text_vocabulary "
+            "and model.text_length to the tokenizer's."
+        )
+    return text
+
+
+def _loader(
+    plan: TrainingPlan, text: TextTokenizer, fingerprints: Mapping[str, str], split: str
+) -> TrainingLoader:
+    ranks = Ranks.from_environment()
+    return TrainingLoader(
+        plan.config,
+        plan.training,
+        store_version=plan.store_version,
+        text=text,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        split=split,
+        **fingerprints,
+    )
+
+
+def _validation_loader(
+    plan: TrainingPlan, text: TextTokenizer, fingerprints: Mapping[str, str]
+) -> TrainingLoader | None:
+    """Held-out batches; a data set without such examples trains without validation."""
+    try:
+        return _loader(plan, text, fingerprints, "validation")
+    except (StoreError, ConfigError) as error:
+        logger.info("validation=none reason=%s", error)
+        return None

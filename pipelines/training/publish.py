@@ -1,0 +1,80 @@
+"""From the last checkpoint of a run to an export that can generate."""
+
+import json
+import tempfile
+from typing import Any
+
+import torch
+
+from nuwa_model.export import Export
+from nuwa_model.model import Nuwa
+from nuwa_model.tokenizers.text import TextTokenizer
+from pipelines import artifacts, storage
+from pipelines.artifacts import Artifact
+from pipelines.config import config_tree
+from pipelines.errors import TrainingError
+from pipelines.training import checkpoint
+from pipelines.training.curve import decimate
+from pipelines.training.ema import load_weights
+from pipelines.training.launch import launch
+from pipelines.training.loop import run_root
+from pipelines.training.plan import TrainingPlan, load_tokenizers, train_rank
+
+KIND = "export"
+
+_TOLD = ("steps", "loss", "validation_loss", "precision", "tokens_per_s")
+
+
+def train_and_publish(plan: TrainingPlan) -> dict[str, Any]:
+    """Train what is left of a run, publish its export, and return a record for the job's end."""
+    last = checkpoint.newest(plan.config.store, plan.name)
+    if last is None or last.metadata["step"] < plan.training.steps:
+        launch(
+            train_rank,
+            plan,
+            root=run_root(plan.config.store, plan.name),
+            num_workers=plan.training.num_workers,
+            steps=plan.training.steps,
+        )
+    export = publish_export(plan)
+    return {"export": export.uri, **{key: export.metadata[key] for key in _TOLD}}
+
+
+def publish_export(plan: TrainingPlan) -> Artifact:
+    """Make an export of the averaged weights of a run's last checkpoint.
+
+    Raises:
+        TrainingError: The run has not reached its last step.
+    """
+    last = checkpoint.newest(plan.config.store, plan.name)
+    if last is None or last.metadata["step"] < plan.training.steps:
+        raise TrainingError(
+            f"{plan.name} stands at step {last.metadata['step'] if last else 0} of "
+            f"{plan.training.steps}: train to the end first."
+        )
+    with tempfile.TemporaryDirectory(prefix="export-") as folder:
+        _build(plan, last).save(folder)
+        return artifacts.publish(
+            plan.config.store,
+            KIND,
+            plan.name,
+            folder,
+            config=config_tree(plan.config),
+            metadata=_metadata(last),
+        )
+
+
+def _build(plan: TrainingPlan, last: Artifact) -> Export:
+    frames, sketches = load_tokenizers(plan)
+    with torch.random.fork_rng():
+        model = Nuwa(plan.config.model)
+    model.set_codebooks(frames.codebook, None if sketches is None else sketches.codebook)
+    load_weights(model, artifacts.local_folder(last) / checkpoint.EMA_FILE)
+    text = TextTokenizer.from_pretrained(plan.text)
+    return Export(model=model, text=text, frames=frames, sketches=sketches)
+
+
+def _metadata(last: Artifact) -> dict[str, Any]:
+    uri = storage.join(last.uri, checkpoint.STATE_FILE)
+    curve = json.loads(storage.read_bytes(uri))["curve"]["records"]
+    return {**last.metadata, "weights": "ema", "curve": decimate(curve)}
