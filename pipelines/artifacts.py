@@ -224,7 +224,7 @@ def _given(store: str, kind: str, given: str) -> Artifact:
         if storage.exists(storage.join(uri, MANIFEST)):
             artifact = load(uri)
             if artifact.kind != kind:
-                raise ArtifactError(f"{uri} is of kind {artifact.kind}, but a {kind} is wanted.")
+                raise ArtifactError(f"{uri} is of kind {artifact.kind}, but kind {kind} is wanted.")
             return artifact
     known = ", ".join(list_names(store, kind)) or "none"
     raise ArtifactError(

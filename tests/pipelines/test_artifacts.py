@@ -146,7 +146,7 @@ def test_the_artifact_found_is_the_given_one_then_the_named_one_then_the_only_on
         artifacts.find(store, "vqgan", "c")
     with pytest.raises(ArtifactError, match=r"nowhere is neither .* \(known: a, b\)"):
         artifacts.find(store, "vqgan", "c", given="nowhere")
-    with pytest.raises(ArtifactError, match=r"is of kind vqgan, but a export is wanted"):
+    with pytest.raises(ArtifactError, match=r"is of kind vqgan, but kind export is wanted"):
         artifacts.find(store, "export", "c", given=a.uri)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from nuwa_model.errors import ConfigError
+from nuwa_model.tokenizers.text import TextTokenizer
 from pipelines.errors import StoreError
 from pipelines.loading.examples import TokenExamples
 from pipelines.loading.loader import TrainingLoader
@@ -18,6 +19,7 @@ from tests.pipelines.loading.conftest import (
 )
 
 ALL_TASKS = {"T2I": 1.0, "T2V": 1.0, "V2V": 1.0, "S2I": 1.0, "S2V": 1.0}
+ALL_CAPTIONS = ["None", *(f"{word} {n}" for word in ("clip", "video") for n in range(10))]
 
 
 @pytest.fixture
@@ -216,3 +218,19 @@ def test_examples_are_read_from_the_version_that_was_pinned(full_store):
     commit_tokens(full_store, [token_row(99)])
     old = TokenExamples.load(full_store, pinned, fingerprint="abc", split="train")
     assert "099" not in old.clip_ids
+
+
+def test_captions_are_encoded_by_the_text_tokenizer_of_the_run(full_store, settings):
+    config = settings(full_store, tasks={"T2V": 1.0}, text_dropout=0.5)
+    text = TextTokenizer.train([f"clip {n} video {n}" for n in range(10)], 300, 16)
+    loader = TrainingLoader(
+        config,
+        config.training,
+        store_version=store_versions(full_store),
+        fingerprint="abc",
+        text=text,
+    )
+    batch = loader.batch_at(0)
+    known = {tuple(row.tolist()) for row in text.encode(ALL_CAPTIONS)[0]}
+    assert {tuple(row.flatten().tolist()) for row in batch.condition} <= known
+    assert torch.equal(batch.condition_mask, batch.condition.flatten(1) != 0)
