@@ -86,7 +86,7 @@ def start_engine(model: nn.Module, training: TrainingConfig, precision: Precisio
         )
     deepspeed = _import_deepspeed()
     join_ranks(ranks)
-    deepspeed.init_distributed(auto_mpi_discovery=False)
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed wants it of a lone process too
     engine, *_ = deepspeed.initialize(
         model=model,
         model_parameters=_parameter_groups(model),

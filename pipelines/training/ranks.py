@@ -32,9 +32,9 @@ class Ranks:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Ranks":
         """Read ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``; without them it is a lone process."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        missing = [name for name in names if name not in environment]
-        if len(missing) == len(names):
+        if not {"RANK", "WORLD_SIZE"} & set(environment):
             return cls()
+        missing = [name for name in names if name not in environment]
         if missing:
             raise TrainingError(
                 f"{', '.join(missing)} is missing in the environment although other variables of a "
@@ -63,7 +63,6 @@ def join_ranks(ranks: Ranks) -> None:
         )
     store = distributed.HashStore()  # type: ignore[attr-defined]
     distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-    os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")  # DeepSpeed reads them
 
 
 def from_first_rank(function: Callable[[], T]) -> T:

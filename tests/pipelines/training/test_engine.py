@@ -1,0 +1,104 @@
+import pytest
+import torch
+from torch import nn
+
+from nuwa_model.losses import next_token_loss
+from pipelines.config import TrainingConfig
+from pipelines.errors import TrainingError
+from pipelines.training.ema import AveragedWeights
+from pipelines.training.engine import deepspeed_config, start_engine, take_step
+from tests.pipelines.training.toy import ToyBatches, toy_model, toy_training
+
+
+def test_deepspeed_is_told_what_the_run_file_says():
+    training = TrainingConfig(
+        batch_size=24,
+        num_workers=2,
+        gradient_accumulation=3,
+        zero_stage=2,
+        learning_rate=5e-4,
+        weight_decay=0.02,
+        gradient_clipping=0.5,
+    )
+    assert deepspeed_config(training, "bfloat16") == {
+        "train_batch_size": 24,
+        "train_micro_batch_size_per_gpu": 4,
+        "gradient_accumulation_steps": 3,
+        "gradient_clipping": 0.5,
+        "torch_autocast": {
+            "enabled": True,
+            "dtype": "bfloat16",
+            "lower_precision_safe_modules": [],
+        },
+        "optimizer": {
+            "type": "AdamW",
+            "params": {
+                "lr": 5e-4,
+                "betas": [0.9, 0.95],
+                "eps": 1e-8,
+                "weight_decay": 0.02,
+                "torch_adam": True,
+            },
+        },
+        "zero_optimization": {
+            "stage": 2,
+            "overlap_comm": False,
+            "stage3_param_persistence_threshold": 0,
+        },
+        "steps_per_print": 2**31,
+    }
+    assert not deepspeed_config(training, "float32")["torch_autocast"]["enabled"]
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [pytest.param("float32", 1e-4, id="float32"), pytest.param("bfloat16", 2e-2, id="bfloat16")],
+)
+def test_deepspeed_and_plain_torch_take_the_same_first_step(tmp_path, stage, precision, tolerance):
+    training = toy_training(zero_stage=stage, gradient_accumulation=2, gradient_clipping=0.5)
+    batches = ToyBatches(training)
+    engine = start_engine(toy_model(), training, precision)
+    for micro_batch in range(2):
+        batch = batches.batch_at(0, micro_batch)
+        engine.backward(next_token_loss(engine(batch), batch.target))
+        if micro_batch == 0:
+            engine.step()
+    norm = take_step(engine, 1e-3)
+    AveragedWeights(engine.module).save(tmp_path / "after", is_writer=True)
+
+    model = toy_model()
+    expected_norm = _plain_step(model, batches, training, is_bfloat16=precision == "bfloat16")
+    found = toy_model()
+    AveragedWeights(found).load(tmp_path / "after")
+    assert norm == pytest.approx(expected_norm, rel=tolerance)
+    start = nn.utils.parameters_to_vector(toy_model().parameters())
+    step = nn.utils.parameters_to_vector(model.parameters()) - start
+    found_step = nn.utils.parameters_to_vector(found.parameters()) - start
+    # Adam divides by the gradient itself, so rounding may turn a weight whose gradient is near zero
+    assert (found_step - step).abs().mean() <= tolerance * step.abs().mean()
+
+
+def test_another_number_of_processes_is_refused_with_the_repair():
+    with pytest.raises(TrainingError, match="set num_workers=1"):
+        start_engine(toy_model(), toy_training(num_workers=2), "float32")
+
+
+def _plain_step(model, batches, training, *, is_bfloat16):
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.01},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=1e-3,
+        betas=training.betas,
+    )
+    for micro_batch in range(2):
+        batch = batches.batch_at(0, micro_batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
+            logits = model(batch)
+        (next_token_loss(logits, batch.target) / 2).backward()
+    norm = nn.utils.clip_grad_norm_(parameters, training.gradient_clipping)
+    optimizer.step()
+    return float(norm)
