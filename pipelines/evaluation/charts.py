@@ -3,6 +3,8 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -13,7 +15,7 @@ _INK = "#010203"
 _COLORS = ("#4c8dff", "#e0793a", "#35a873", "#b06ad9", "#d6506f", "#8a8f98")
 """Readable on white and on black."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.color": _INK,
     "axes.edgecolor": _INK,
@@ -41,7 +43,7 @@ def curve_chart(curves: Curves, *, name: str, value: str) -> str:
     Returns:
         An ``<svg>`` element that needs nothing from outside the page.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         axes = figure.add_subplot()
         for color, (label, points) in zip(_COLORS * len(curves), curves.items(), strict=False):
@@ -59,12 +61,12 @@ def curve_chart(curves: Curves, *, name: str, value: str) -> str:
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
-    """Exponential running mean over about a twentieth of the curve, without a slow start."""
-    keep = 1 - 1 / max(1.0, len(values) / 20)
-    mean, weight, smooth = 0.0, 0.0, []
-    for value in values:
-        mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
-        smooth.append(mean / weight)
+    """Mean over about a tenth of the curve around each point; narrower towards both ends."""
+    reach, last = len(values) // 20, len(values) - 1
+    smooth = []
+    for place in range(len(values)):
+        side = min(reach, place, last - place)
+        smooth.append(fmean(values[place - side : place + side + 1]))
     return smooth
 
 

@@ -122,25 +122,41 @@ def _caption_labels(clips: Sequence[Clip]) -> Int[Tensor, "b"] | None:
     )
 
 
-def _fit(pictures: Float[Tensor, "b 3 h w"], labels: Int[Tensor, "b"], seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        features = nn.Sequential(
-            *_halve(3, 16),
-            *_halve(16, 32),
-            *_halve(32, 64),
-            Reduce("b c h w -> b c", "mean"),
-            nn.Linear(64, NUM_FEATURES),
-        )
-        net = nn.Sequential(features, nn.ReLU(), nn.Linear(NUM_FEATURES, int(labels.max()) + 1))
-        optimizer = torch.optim.Adam(net.parameters(), lr=_LEARNING_RATE)
-        for _ in range(_STEPS):
-            chosen = torch.randint(len(pictures), (_BATCH,))
-            loss = F.cross_entropy(net(pictures[chosen]), labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+def _fit(pictures: Float[Tensor, "b 3 h w"], labels: Int[Tensor, " b"], seed: int) -> nn.Module:
+    """Train a classifier and return it up to its features."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # steps this small lose more to other threads than they gain
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            features = _features()
+            head = nn.Linear(NUM_FEATURES, int(labels.max()) + 1)
+            _take_steps(nn.Sequential(features, nn.ReLU(), head), pictures, labels)
+    finally:
+        torch.set_num_threads(threads)
     return features
+
+
+def _features() -> nn.Module:
+    return nn.Sequential(
+        *_halve(3, 16),
+        *_halve(16, 32),
+        *_halve(32, 64),
+        Reduce("b c h w -> b c", "mean"),
+        nn.Linear(64, NUM_FEATURES),
+        # keeps distances of one size however sure the network grows
+        nn.LayerNorm(NUM_FEATURES, elementwise_affine=False),
+    )
+
+
+def _take_steps(net: nn.Module, pictures: Tensor, labels: Tensor) -> None:
+    optimizer = torch.optim.Adam(net.parameters(), lr=_LEARNING_RATE)
+    for _ in range(_STEPS):
+        chosen = torch.randint(len(pictures), (_BATCH,))
+        loss = F.cross_entropy(net(pictures[chosen]), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 def _halve(channels: int, wider: int) -> tuple[nn.Module, nn.Module]:

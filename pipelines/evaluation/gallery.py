@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,9 +51,11 @@ class Card:
     Attributes:
         index: Its place among the samples of its task.
         title: The caption, or what was given in its stead.
+        num_frames: Frames of the sample.
         strip: All frames side by side.
         video: The playable video.
         real: The real clip's frames side by side, where the sample continues or redraws one.
+        real_text: The real clip's caption, which the model did not read.
         chips: What the judge read.
         is_right: Whether it read all it should; ``None`` if it has no say.
         note: Why something was not read.
@@ -62,9 +63,11 @@ class Card:
 
     index: int
     title: str
+    num_frames: int
     strip: str
     video: str
     real: str
+    real_text: str
     chips: tuple[Chip, ...]
     is_right: bool | None
     note: str
@@ -126,28 +129,27 @@ def _gallery(material: Material, name: str, budget: int) -> Gallery:
 def _says(task: Task, given_frames: int) -> str:
     reads = {"none": "nothing", "text": "the caption", "sketch": "a sketch"}[task.condition]
     frames = "the first frame" if given_frames == 1 else f"the first {given_frames} frames"
+    target = {"image": "an image", "video": "a video"}[task.target]
     given = {
         "nothing": "",
         "first_frames": f" and goes on from {frames}",
         "outside_mask": " and keeps what lies outside a mask",
     }[task.given]
-    return f"The model reads {reads}{given}, and writes {_article(task.target)}."
-
-
-def _article(target: str) -> str:
-    return {"image": "an image", "video": "a video"}[target]
+    return f"The model reads {reads}{given}, and writes {target}."
 
 
 def _card(material: Material, sample: Sample, judged: Verdict, *, budget: int) -> Card:
     expected = judged.expected
-    clip = material.clips.get(sample.clip_id)
-    has_real = get_task(sample.task).condition != "text" and clip is not None
+    is_told = get_task(sample.task).condition == "text"
+    clip = None if is_told else material.clips.get(sample.clip_id)
     return Card(
         index=sample.index,
         title=sample.text or f"clip {sample.clip_id[:12]}",
+        num_frames=len(sample.frames),
         strip=picture_uri(storage.read_bytes(sample.strip), most_bytes=budget // 2),
         video=_video_uri(sample.video, most_bytes=budget // 2) if sample.video else "",
-        real=_frames_uri(clip.frames, budget // 4) if has_real and clip is not None else "",
+        real="" if clip is None else _frames_uri(clip.frames, budget // 4),
+        real_text="" if clip is None else clip.text,
         chips=tuple(
             Chip(name, getattr(judged.reading, name) or "unclear", value)
             for name, value in expected.items()
@@ -173,8 +175,3 @@ def _jpeg(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=88)
     return stream.getvalue()
-
-
-def num_right(judged: Sequence[Verdict]) -> int:
-    """How many of them are right."""
-    return sum(one.is_right is True for one in judged)

@@ -14,30 +14,30 @@ class Reported(NamedTuple):
     Attributes:
         key: Its name in the metadata; a mapping there gives one number for each task.
         metric: What the report calls it.
-        note: Unit, or what it was measured on.
+        unit: ``share`` lies in [0, 1]; empty is a plain number.
     """
 
     key: str
     metric: str
-    note: str = ""
+    unit: str = ""
 
 
 VQGAN = (
     Reported("psnr", "PSNR", "dB"),
     Reported("ssim", "SSIM"),
-    Reported("codes_alive", "codes_alive", "tokens of the codebook in use"),
+    Reported("codes_alive", "codes_alive", "tokens"),
 )
 VQGAN_SEG = (
-    Reported("pixel_accuracy", "PA"),
-    Reported("fwiou", "FWIoU"),
-    Reported("codes_alive", "codes_alive", "tokens of the codebook in use"),
+    Reported("pixel_accuracy", "PA", "share"),
+    Reported("fwiou", "FWIoU", "share"),
+    Reported("codes_alive", "codes_alive", "tokens"),
 )
 EXPORT = (
     Reported("validation_loss", "validation loss", "nats a token"),
-    Reported("tokens_per_second", "training speed", "target tokens a second"),
+    Reported("tokens_per_second", "training speed", "tokens a second"),
 )
 SAMPLES = (
-    Reported("num_steps", "steps a sample", "passes of the decoder"),
+    Reported("num_steps", "steps a sample", "passes"),
     Reported("tokens_per_second", "generation speed", "tokens a second"),
 )
 
@@ -80,7 +80,7 @@ def _reported(
                 metric=entry.metric,
                 value=float(number),
                 num_samples=_count(artifact.metadata),
-                note=entry.note,
+                unit=entry.unit,
             )
 
 

@@ -174,7 +174,7 @@ class _Finder:
     def __call__(self, kind: str, name: str, given: str = "") -> Artifact | None:
         if not given and not artifacts.list_names(self.store, kind):
             flow = artifacts.MADE_BY[kind]
-            self.absent.append(f"There is no {kind} yet; the flow {flow} makes it.")
+            self.absent.append(f"This store has no {kind} yet: the flow {flow} makes it.")
             return None
         return artifacts.find(self.store, kind, name, given)
 

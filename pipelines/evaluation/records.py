@@ -12,7 +12,8 @@ class Score:
     Attributes:
         task: A synthesis task, or ``judge``, ``vqgan``, ``vqgan_seg``, ``training``.
         metric: Its name, such as ``color`` or ``FID[shapes-net]``.
-        value: In the metric's own unit; shares lie in [0, 1].
+        value: In the metric's own unit.
+        unit: ``share`` lies in [0, 1]; empty is a plain number.
         num_samples: Samples, clips or frames it was measured on; 0 if its maker did not say.
         interval: Where the share of endlessly many samples lies, with 95 % confidence.
         extractor: Name and weights' hash of the network whose features were used.
@@ -23,6 +24,7 @@ class Score:
     metric: str
     value: float
     num_samples: int
+    unit: str = ""
     interval: tuple[float, float] | None = None
     extractor: str = ""
     note: str = ""
@@ -35,7 +37,12 @@ class Score:
             "value": self.value,
             "num_samples": self.num_samples,
         }
-        more = {"interval": self.interval, "extractor": self.extractor, "note": self.note}
+        more = {
+            "unit": self.unit,
+            "interval": self.interval,
+            "extractor": self.extractor,
+            "note": self.note,
+        }
         return fields | {name: value for name, value in more.items() if value}
 
 
@@ -63,6 +70,7 @@ def share(task: str, metric: str, value: float, num_samples: int, *, note: str =
         metric=metric,
         value=value,
         num_samples=num_samples,
+        unit="share",
         interval=(round(max(0.0, middle - half), 4), round(min(1.0, middle + half), 4)),
         note=note,
     )

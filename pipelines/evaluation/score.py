@@ -27,7 +27,7 @@ METRICS: Mapping[str, Callable[[Material], Iterator[Score | LeftOut]]] = {
 
 
 def score_all(material: Material) -> tuple[list[Score], list[LeftOut]]:
-    """Measure everything that the material allows, and say what it does not."""
+    """Measure everything that the material allows, and say what it does not; task by task."""
     scores: list[Score] = []
     left_out: list[LeftOut] = []
     with Progress("score", len(METRICS)) as progress:
@@ -38,4 +38,5 @@ def score_all(material: Material) -> tuple[list[Score], list[LeftOut]]:
                 else:
                     left_out.append(entry)
             progress.advance(note=name)
-    return scores, left_out
+    tasks = list(dict.fromkeys(score.task for score in scores))
+    return sorted(scores, key=lambda score: tasks.index(score.task)), left_out

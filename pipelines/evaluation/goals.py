@@ -1,0 +1,59 @@
+"""What a run on plain moving shapes promises, and whether it holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.config import RunConfig
+from pipelines.evaluation.records import Score
+
+GOALS: Mapping[tuple[str, str], float] = {
+    ("T2V", "color"): 0.95,
+    ("T2V", "shape"): 0.85,
+    ("T2V", "direction"): 0.90,
+    ("T2V", "all"): 0.75,
+    ("judge", "all"): 0.98,
+    ("vqgan", "PSNR"): 25.0,
+}
+"""Least values at preset ``demo``; a smaller preset shows how far it is from them."""
+
+_HEADLINES = (*GOALS, ("T2I", "all"), ("V2V", "color continuity"), ("V2V", "shape continuity"))
+_FALLBACK = 6
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A key number.
+
+    Attributes:
+        score: The number.
+        goal: What it should at least be; ``None`` where nothing is promised.
+    """
+
+    score: Score
+    goal: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What a reader calls it."""
+        who = {"judge": "the judge on real clips", "vqgan": "VQ-GAN reconstruction"}
+        return f"{who.get(self.score.task, self.score.task)} · {self.score.metric}"
+
+    @property
+    def counted(self) -> str:
+        """What ``num_samples`` counts."""
+        return {"judge": "clips", "vqgan": "pictures"}.get(self.score.task, "samples")
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the goal is reached; ``None`` without one."""
+        return None if self.goal is None else self.score.value >= self.goal
+
+
+def key_numbers(config: RunConfig, scores: Sequence[Score]) -> list[Tile]:
+    """The numbers a reader looks for first, those with a goal before the others."""
+    shapes = config.dataset.shapes
+    is_plain = not (shapes.second_object or shapes.textured_background)
+    goals = GOALS if config.dataset.name == "moving_shapes" and is_plain else {}
+    known = {(score.task, score.metric): score for score in scores}
+    tiles = [Tile(known[key], goals.get(key)) for key in _HEADLINES if key in known]
+    return tiles or [Tile(score) for score in scores[:_FALLBACK]]
