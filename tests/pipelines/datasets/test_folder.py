@@ -1,0 +1,169 @@
+import json
+import re
+
+import pytest
+
+from pipelines.config import load_config
+from pipelines.datasets import list_sources
+from pipelines.datasets.folder import split_of
+from pipelines.errors import SourceError
+
+
+def listed(root, *more):
+    overrides = ("dataset.name=folder", f"dataset.root={root}", *more)
+    return list(list_sources(load_config(overrides=overrides)))
+
+
+def refused(root):
+    with pytest.raises(SourceError) as told:
+        listed(root)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def fill(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def texts(root):
+    return {ref.uri.removeprefix(f"{root}/"): ref.text for ref in listed(root)}
+
+
+def test_videos_and_images_are_listed_in_order_and_nothing_else_is(tmp_path):
+    fill(tmp_path, "b.mp4", "a/z.MOV", "a/y.jpg", "readme.md", ".hidden.mp4", ".git/x.mp4")
+    assert [(ref.uri, ref.kind) for ref in listed(tmp_path)] == [
+        (f"{tmp_path}/a/y.jpg", "image"),
+        (f"{tmp_path}/a/z.MOV", "video"),
+        (f"{tmp_path}/b.mp4", "video"),
+    ]
+
+
+def test_odd_names_are_only_names(tmp_path):
+    names = ["-x.mp4", "a b.mp4", "it's.mp4", "ñandú 鳥.mp4", "über/#1 %d.mp4"]
+    assert list(texts(fill(tmp_path, *names))) == sorted(names)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "caf\udce9.mp4").write_bytes(b"")
+    assert "rename the file" in refused(tmp_path)
+
+
+def test_captions_lie_beside_the_files_one_a_line(tmp_path):
+    fill(tmp_path, "a.mp4", "b.mp4", "c/d.jpg")
+    (tmp_path / "a.txt").write_text("one\n\n two \n")
+    (tmp_path / "c/d.txt").write_text("drei Vögel")
+    assert texts(tmp_path) == {"a.mp4": ("one", "two"), "b.mp4": (), "c/d.jpg": ("drei Vögel",)}
+
+
+def test_captions_come_from_a_table(tmp_path):
+    fill(tmp_path, "a.mp4", "sub/b c.mp4", "d.mp4")
+    (tmp_path / "captions.csv").write_text(
+        'file,text,split\na.mp4,"one, two",validation\nsub/b c.mp4,three,\na.mp4,four,\n'
+    )
+    assert texts(tmp_path) == {
+        "a.mp4": ("one, two", "four"),
+        "d.mp4": (),
+        "sub/b c.mp4": ("three",),
+    }
+    assert [ref.split for ref in listed(tmp_path)] == ["validation", "train", "train"]
+
+
+def test_a_table_from_a_spreadsheet_program_is_read(tmp_path):
+    fill(tmp_path, "a.mp4")
+    (tmp_path / "captions.csv").write_bytes("\ufefffile,text\r\na.mp4,Ärger\r\n".encode())
+    assert texts(tmp_path) == {"a.mp4": ("Ärger",)}
+
+
+def test_captions_come_from_json_lines(tmp_path):
+    fill(tmp_path, "a.mp4", "b.mp4")
+    lines = [
+        {"file": "a.mp4", "text": ["one", "two"], "split": "validation"},
+        {"file": "b.mp4", "text": "three"},
+    ]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    assert texts(tmp_path) == {"a.mp4": ("one", "two"), "b.mp4": ("three",)}
+
+
+def test_sketches_lie_in_a_parallel_folder_and_are_no_sources(tmp_path):
+    fill(tmp_path, "a/b.jpg", "a/v.mp4", "c.jpg", "sketches/a/b.png", "sketches/a/v/000.png")
+    found = {ref.uri: ref.sketch_uri for ref in listed(tmp_path)}
+    assert found == {
+        f"{tmp_path}/a/b.jpg": f"{tmp_path}/sketches/a/b.png",
+        f"{tmp_path}/a/v.mp4": f"{tmp_path}/sketches/a/v",
+        f"{tmp_path}/c.jpg": "",
+    }
+
+
+def test_the_split_is_a_stable_share_of_the_paths():
+    names = [f"videos/{index}.mp4" for index in range(2000)]
+    chosen = {name for name in names if split_of(name, 0.25) == "validation"}
+    assert len(chosen) == pytest.approx(500, abs=60)
+    assert chosen < {name for name in names if split_of(name, 0.5) == "validation"}
+    assert {split_of(name, 0.0) for name in names} == {"train"}
+    assert {split_of(name, 1.0) for name in names} == {"validation"}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        pytest.param(None, r"There is no folder .* set dataset\.root", id="missing"),
+        pytest.param({}, r"has no videos or images; files that count end in \.mp4", id="empty"),
+        pytest.param(
+            {"captions.csv": "file,text\nb.mp4,x\n"},
+            r"captions\.csv, line 2, names 'b\.mp4', but .* has no such video",
+            id="captions of nothing",
+        ),
+        pytest.param(
+            {"captions.csv": "name,caption\na.mp4,x\n"},
+            r"begins with the columns name, caption; expected file, text",
+            id="other columns",
+        ),
+        pytest.param(
+            {"captions.csv": "file,text,split\na.mp4,x,test\n"},
+            r"split 'test'; expected train or validation",
+            id="unknown split",
+        ),
+        pytest.param(
+            {"captions.csv": "file,text,split\na.mp4,x,train\na.mp4,y,validation\n"},
+            r"puts 'a\.mp4' into validation, another line train",
+            id="two splits",
+        ),
+        pytest.param(
+            {"captions.csv": "file,text\n", "captions.jsonl": ""},
+            r"captions in captions\.csv and in captions\.jsonl; keep one",
+            id="two tables",
+        ),
+        pytest.param(
+            {"captions.csv": "file,text\n", "a.txt": "x"},
+            r"captions in captions\.csv and in a\.txt; keep one",
+            id="a table and files beside",
+        ),
+        pytest.param({"captions.jsonl": "{"}, r"line 1, is not JSON", id="broken line"),
+        pytest.param({"captions.jsonl": '["a.mp4"]'}, r"line 1, names no file", id="no object"),
+        pytest.param(
+            {"captions.jsonl": '{"file": "a.mp4", "text": 7}'},
+            r"text that is no string",
+            id="number",
+        ),
+        pytest.param({"a.txt": b"\xff\xfe\x00"}, r"a\.txt is not UTF-8", id="not UTF-8"),
+    ],
+)
+def test_a_folder_that_is_wrong_is_refused_in_one_line(tmp_path, files, said):
+    root = tmp_path / "root"
+    if files is not None:
+        root.mkdir()
+        if files:
+            fill(root, "a.mp4")
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else content.encode()
+            (root / name).write_bytes(data)
+    assert re.search(said, refused(root))
+
+
+def test_an_unknown_data_set_is_refused_with_the_nearest_name():
+    config = load_config(overrides=["dataset.name=moving_shape"])
+    with pytest.raises(Exception, match="Did you mean 'moving_shapes'"):
+        list(list_sources(config))

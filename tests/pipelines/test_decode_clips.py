@@ -1,0 +1,228 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from pipelines.config import load_config
+from pipelines.errors import StoreError, TooManyErrorsError
+from pipelines.jobs.decode_clips import decode_clips
+from pipelines.store.table import StoreTable
+from pipelines.store.verify import verify_store
+from tests.pipelines.video.media import REAL, counting, needs_media
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """One small Ray for all tests of this file."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if not ray.is_initialized():
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Two good videos of different length and one that is no video."""
+    root = tmp_path_factory.mktemp("videos")
+    counting(root / "long.mp4", rate=10, seconds=9)
+    counting(root / "short.mp4", rate=10, seconds=1)
+    (root / "broken.mp4").write_bytes(b"no video")
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path, videos):
+    """A copy of the videos that a test may change."""
+    return shutil.copytree(videos, tmp_path / "videos")
+
+
+def run(root, store, *more):
+    overrides = ("dataset.name=folder", f"dataset.root={root}", f"store={store}", *more)
+    return decode_clips(load_config(overrides=overrides))
+
+
+def versions(store):
+    return {name: StoreTable(store, name).version() for name in ("clips", "errors", "catalog")}
+
+
+def clip_rows(store, *columns):
+    rows = StoreTable(store, "clips").read(list(columns) or None).to_pylist()
+    return sorted(rows, key=lambda row: (row.get("clip_id", ""), row.get("kind", "")))
+
+
+def test_every_source_ends_with_clips_or_one_error(folder, tmp_path):
+    store = str(tmp_path / "store")
+    record = run(folder, store)
+    assert record["summary"] == (
+        "3 sources: 2 with clips (3 clips, 1 short), 1 error (broken.mp4: container_unreadable)"
+    )
+    assert verify_store(store) == []
+    (error,) = StoreTable(store, "errors").read().to_pylist()
+    assert (error["stage"], error["is_transient"]) == ("decode_clips", False)
+    catalog = StoreTable(store, "catalog").read().to_pylist()
+    for row in catalog:
+        full = row["num_clips"] * 10 if row["frames_read"] >= 10 else row["frames_read"]
+        assert full + row["frames_left"] == row["frames_read"]
+
+
+def test_nothing_new_commits_nothing(folder, tmp_path):
+    store = str(tmp_path / "store")
+    first = run(folder, store)
+    before = versions(store)
+    second = run(folder, store)
+    assert versions(store) == before
+    assert second["summary"] == first["summary"]
+    assert (first["was_complete"], second["was_complete"]) == (False, True)
+
+
+def test_only_what_is_new_or_changed_is_decoded(folder, tmp_path):
+    store = str(tmp_path / "store")
+    run(folder, store)
+    old = {row["clip_id"] for row in clip_rows(store) if row["source_uri"].endswith("short.mp4")}
+    counting(folder / "new.mp4", rate=5, seconds=4)
+    counting(folder / "short.mp4", rate=10, seconds=2)
+    record = run(folder, store)
+    assert record["decoded"] == 2
+    assert (record["sources"], record["clips"]) == (4, 4)
+    assert not old & {row["clip_id"] for row in clip_rows(store)}
+    assert verify_store(store) == []
+
+
+def test_a_mended_source_loses_its_error(folder, tmp_path):
+    store = str(tmp_path / "store")
+    run(folder, store)
+    shutil.copy(folder / "long.mp4", folder / "broken.mp4")
+    os.utime(folder / "broken.mp4", (1, 1))
+    with (folder / "broken.mp4").open("ab") as file:
+        file.write(b"\0\0\0\x08free")  # an empty box: the same video, other bytes
+    assert run(folder, store)["errors"] == {}
+    assert StoreTable(store, "errors").read().num_rows == 0
+    assert verify_store(store) == []
+
+
+def test_a_copy_of_a_file_shares_its_clips(folder, tmp_path):
+    store = str(tmp_path / "store")
+    shutil.copy(folder / "short.mp4", folder / "twin.mp4")
+    shutil.copy(folder / "broken.mp4", folder / "broken twin.mp4")
+    record = run(folder, store)
+    assert (record["sources"], record["clips"], record["decoded"]) == (5, 3, 3)
+    assert record["errors"] == {"container_unreadable": 2}
+    shutil.copy(folder / "long.mp4", folder / "late twin.mp4")
+    assert run(folder, store)["decoded"] == 0
+    assert verify_store(store) == []
+
+
+def test_new_captions_cost_no_decoding(folder, tmp_path):
+    store = str(tmp_path / "store")
+    run(folder, store)
+    before = versions(store)
+    (folder / "captions.csv").write_text("file,text,split\nlong.mp4,it grows bright,validation\n")
+    assert run(folder, store)["decoded"] == 0
+    assert versions(store)["clips"] == before["clips"]
+    told = {
+        row["source_uri"]: (row["text"], row["split"])
+        for row in StoreTable(store, "catalog").read().to_pylist()
+    }
+    assert told[str(folder / "long.mp4")] == (["it grows bright"], "validation")
+    assert told[str(folder / "short.mp4")] == ([], "train")
+    assert verify_store(store) == []
+
+
+def test_too_many_errors_fail_the_run_after_the_good_clips_are_committed(folder, tmp_path):
+    store = str(tmp_path / "store")
+    said = (
+        r"1 of 3 sources failed: container_unreadable \(1\); clips\.max_error_fraction allows 0\.1"
+    )
+    with pytest.raises(TooManyErrorsError, match=said):
+        run(folder, store, "clips.max_error_fraction=0.1")
+    assert len(clip_rows(store)) == 3
+    assert verify_store(store) == []
+
+
+def test_clips_of_another_rule_are_refused_in_one_line(folder, tmp_path):
+    store = str(tmp_path / "store")
+    run(folder, store)
+    with pytest.raises(StoreError, match=r"cut by the rule .* choose another store") as told:
+        run(folder, store, "clips.frame_format=png")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("lost", [("catalog",), ("catalog", "errors"), ("catalog", "clips")])
+def test_a_run_that_died_between_two_commits_is_finished(folder, tmp_path, lost):
+    """Leaves the tables as a process does that dies before it commits the last of them."""
+    store = str(tmp_path / "store")
+    run(folder, store)
+    whole = clip_rows(store)
+    for name in lost:
+        shutil.rmtree(tmp_path / "store" / name)
+    run(folder, store)
+    assert clip_rows(store) == whole
+    assert verify_store(store) == []
+
+
+def test_how_sources_are_divided_changes_no_row(folder, tmp_path):
+    stores = [str(tmp_path / name) for name in ("one", "many")]
+    run(folder, stores[0])
+    run(folder, stores[1], "clips.shard_sources=1")
+    assert len(StoreTable(stores[1], "clips").shards()) == 2
+    assert clip_rows(stores[0]) == clip_rows(stores[1])
+
+
+@needs_media
+@pytest.mark.media
+def test_real_clips_are_all_accounted_for(tmp_path):
+    record = run(REAL, str(tmp_path / "store"))
+    assert record["summary"] == (
+        "8 sources: 7 with clips (12 clips, 2 short), 1 error (corrupted.mp4: decode_errors)"
+    )
+    assert verify_store(str(tmp_path / "store")) == []
+    (rotated,) = [
+        row
+        for row in clip_rows(str(tmp_path / "store"))
+        if row["source_uri"].endswith("rotated_90.mov")
+    ]
+    assert (rotated["is_short"], len(rotated["frames"]), rotated["text"]) == (True, 1, [])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_again_and_again_it_neither_loses_nor_doubles_a_row(tmp_path):
+    settings = [
+        "dataset.shapes.num_train=48",
+        "dataset.shapes.num_validation=8",
+        "clips.shard_sources=4",
+        f"dataset.root={tmp_path}/media",
+    ]
+    store = f"{tmp_path}/killed"
+    command = [sys.executable, "-m", "pipelines.jobs.decode_clips", "--set", *settings]
+    decode_clips(load_config(overrides=[*settings, f"store={tmp_path}/undisturbed"]))
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    for enough in (1, 4, 8):
+        job = subprocess.Popen(
+            [*command, f"store={store}"], env=environment, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while _num_files(f"{store}/clips/_delta_log") < enough:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(job.pid, signal.SIGKILL)
+        job.wait()
+    done = subprocess.run(
+        [*command, f"store={store}"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1])["decoded"] > 0
+    assert verify_store(store) == []
+    assert clip_rows(store) == clip_rows(f"{tmp_path}/undisturbed")
+
+
+def _num_files(folder):
+    return sum(1 for _ in Path(folder).glob("*"))
