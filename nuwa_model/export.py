@@ -53,6 +53,14 @@ class Export:
         settings["fingerprints"] = _fingerprints(folder, self.frames, self.sketches)
         (folder / _CONFIG).write_text(json.dumps(settings, indent=1))
 
+    def to(self, device: str) -> "Export":
+        """Move all networks to a device, in place."""
+        self.model.to(device)
+        self.frames.to(device)
+        if self.sketches is not None:
+            self.sketches.to(device)
+        return self
+
     @classmethod
     def load(cls, path: str | Path) -> "Export":
         """Read what ``save`` wrote, ready to generate on the CPU.

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Any
 
 import ray
 
@@ -17,3 +18,23 @@ def connect() -> None:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS") or None
         ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING)
+
+
+def wrap_model_worker(worker: type, num_workers: int) -> tuple[Any, int]:
+    """Make an actor class of a plain class that holds a model.
+
+    Args:
+        worker: The plain class.
+        num_workers: Actors wanted; 0 is one for each GPU, or one where there is none.
+
+    Returns:
+        The actor class, with a GPU or an equal share of a machine's processors each (Ray gives
+        torch as many threads), and how many to start.
+    """
+    resources = ray.cluster_resources()
+    num_gpus = int(resources.get("GPU", 0))
+    count = num_workers or max(1, num_gpus)
+    if num_gpus:
+        return ray.remote(num_gpus=1)(worker), count
+    smallest = min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
+    return ray.remote(num_cpus=max(1, int(smallest) // count))(worker), count

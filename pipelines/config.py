@@ -198,6 +198,7 @@ class GenerationConfig:
         tasks: Tasks to sample; those whose conditions the store lacks are said and left out.
         num_samples: Samples a task, each of another validation example.
         batch_size: Samples decoded together.
+        num_workers: Generating actors; 0 is one for each GPU, or one where there is none.
         temperature: Divides the logits.
         top_k: Keep this many tokens; 0 keeps all.
         top_p: Keep the likeliest tokens of this total probability.
@@ -210,6 +211,7 @@ class GenerationConfig:
     tasks: tuple[str, ...] = ("T2V", "T2I", "V2V")
     num_samples: int = 4
     batch_size: int = 64
+    num_workers: int = 0
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 0.95

@@ -2,9 +2,9 @@
 
 To compute a slot, its own token (the cell to its left) must have been sampled in an *earlier*
 pass, and every slot in its window must have been computed in an earlier pass or in the *same* one,
-because a pass writes all its keys and values at a layer before any of its slots attends. And whoever reads
-the slot whose place in the ring cache this one takes must be done. The earliest pass of each slot
-follows from these three sentences by one walk in raster order (spec §4).
+because a pass writes all its keys and values at a layer before any of its slots attends. And
+whoever reads the slot whose place in the ring cache this one takes must be done. The earliest pass
+of each slot follows from these three sentences by one walk in raster order (spec §4).
 """
 
 from collections.abc import Iterator

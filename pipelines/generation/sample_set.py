@@ -1,0 +1,88 @@
+"""How samples lie on disk: a strip, a video and tokens each, and one list of them all."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import UInt8
+from PIL import Image
+
+from nuwa_model.generation import Synthesis
+from pipelines import storage
+from pipelines.generation.requests import Requests
+from pipelines.video.encode import write_mp4
+
+FRAMES_A_SECOND = Fraction(5, 2)
+_WRITERS = 4  # ffmpeg processes at once; each is one thread
+
+
+def batch_record(root: Path, task: str, start: int) -> Path:
+    """The file whose presence says that a batch is finished."""
+    return root / task / f"batch-{start:05d}.json"
+
+
+def write_batch(
+    root: Path, requests: Requests, synthesis: Synthesis, *, start: int, seed: int
+) -> None:
+    """Write a batch's samples, its record last, so that a killed run knows what it has."""
+    task = requests.task.name
+    (root / task).mkdir(parents=True, exist_ok=True)
+    pixels, tokens = synthesis.pixels.numpy(), synthesis.tokens.numpy()
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        rows = list(
+            pool.map(
+                lambda i: {
+                    "task": task,
+                    "index": start + i,
+                    "clip_id": requests.clip_ids[i],
+                    "text": requests.texts[i],
+                    "seed": seed,
+                    **_write_sample(root, f"{task}/{start + i:05d}", pixels[i], tokens[i]),
+                },
+                range(len(pixels)),
+            )
+        )
+    record = {"rows": rows, "num_steps": synthesis.num_steps}
+    storage.replace_bytes(str(batch_record(root, task, start)), json.dumps(record).encode())
+
+
+def _write_sample(
+    root: Path, stem: str, frames: UInt8[np.ndarray, "s H W 3"], tokens: np.ndarray
+) -> dict[str, str]:
+    names = {"strip": f"{stem}.png", "tokens": f"{stem}.npy", "video": ""}
+    strip = Image.fromarray(rearrange(frames, "s H W c -> H (s W) c"))
+    buffer = io.BytesIO()
+    strip.save(buffer, format="png")
+    (root / names["strip"]).write_bytes(buffer.getvalue())
+    np.save(root / names["tokens"], tokens.astype(np.uint16))
+    if len(frames) > 1:
+        names["video"] = f"{stem}.mp4"
+        write_mp4(root / names["video"], frames, FRAMES_A_SECOND)
+    return names
+
+
+def finish(root: Path, batches: Sequence[tuple[str, int]], decode_seconds: float) -> dict[str, Any]:
+    """Join the batches' records into ``samples.json``.
+
+    Args:
+        root: Folder of the sample set.
+        batches: Task and first index of each batch.
+        decode_seconds: Time spent decoding in this run.
+
+    Returns:
+        For the manifest: samples and decoder passes of each task, and the time.
+    """
+    records = [(task, json.loads(batch_record(root, task, i).read_text())) for task, i in batches]
+    rows = [row for _, record in records for row in record["rows"]]
+    storage.replace_bytes(str(root / "samples.json"), json.dumps(rows, indent=1).encode())
+    tasks: dict[str, dict[str, int]] = {}
+    for task, record in records:
+        told = tasks.setdefault(task, {"num_samples": 0, "num_steps": record["num_steps"]})
+        told["num_samples"] += len(record["rows"])
+    return {"tasks": tasks, "decode_seconds": round(decode_seconds, 2)}

@@ -1,0 +1,82 @@
+"""The actor that generates: holds the model and the conditions in memory between batches."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from nuwa_model.export import Export
+from nuwa_model.generation import Sampling, synthesize
+from pipelines.config import GenerationConfig
+from pipelines.generation.requests import Requests, load_examples, make_requests
+from pipelines.generation.sample_set import batch_record, write_batch
+from pipelines.loading.examples import TokenExamples
+
+
+class Generator:
+    """Makes batches of samples. A plain class: Ray wraps it where it is used.
+
+    Args:
+        store: Root of the store, absolute.
+        export: Folder of the export.
+        root: Folder of the sample set.
+        generation: What is sampled.
+    """
+
+    def __init__(self, store: str, export: str, root: str, generation: GenerationConfig) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._export = Export.load(export).to(self._device)
+        self._root, self._generation = Path(root), generation
+        self._examples = _examples(store, self._export)
+        self._requests: dict[str, Requests | None] = {}
+
+    def num_requests(self, task: str) -> int:
+        """Samples that can be made of a task."""
+        requests = self._of(task)
+        return 0 if requests is None else len(requests.clip_ids)
+
+    def make_batch(self, task: str, start: int) -> float:
+        """Generate and write one batch, unless an earlier run did; returns seconds decoding."""
+        requests = self._of(task)
+        if requests is None or batch_record(self._root, task, start).exists():
+            return 0.0
+        part = requests.part(start, start + self._generation.batch_size)
+        started = time.monotonic()
+        synthesis = synthesize(
+            self._export,
+            task,
+            texts=part.texts,
+            sketches=part.sketches,
+            known=part.known,
+            sampling=_sampling(self._generation),
+            schedule=self._generation.schedule,
+            sample_ids=torch.arange(start, start + len(part.clip_ids), device=self._device),
+        )
+        seconds = time.monotonic() - started
+        write_batch(self._root, part, synthesis, start=start, seed=self._generation.seed)
+        return seconds
+
+    def _of(self, task: str) -> Requests | None:
+        if task not in self._requests:
+            grid = self._export.model.config.target_grid
+            self._requests[task] = make_requests(self._examples, task, grid, self._generation)
+        return self._requests[task]
+
+
+def _examples(store: str, export: Export) -> TokenExamples:
+    sketches = "" if export.sketches is None else export.sketches.fingerprint
+    return load_examples(store, export.frames.fingerprint, sketches)
+
+
+def _sampling(generation: GenerationConfig) -> Sampling:
+    return Sampling(
+        seed=generation.seed,
+        temperature=generation.temperature,
+        top_k=generation.top_k,
+        top_p=generation.top_p,
+        guidance=generation.guidance,
+    )
