@@ -1,5 +1,8 @@
 SHELL := /bin/bash
-PYTHON ?= python3.11
+# The first that is 3.11, 3.12 or 3.13; infra/setup.py says so in one line if none is.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& break; done; echo $$python)
 BIN := .venv/bin
 STAMP := .venv/.installed-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -16,13 +19,10 @@ help:  ## list the targets
 setup: $(STAMP)  ## virtual environment with locked versions (the others do this first)
 
 $(STAMP): requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+	@$(PYTHON) infra/setup.py .venv $@
 
 demo: setup  ## the whole pipeline on moving shapes, ends with demo/report/index.html
-	$(BIN)/nuwa run demo --preset demo
+	@$(BIN)/nuwa run demo --preset demo
 
 test: setup  ## fast tests: real ffmpeg, Ray, Prefect and DeepSpeed
 	$(BIN)/python -m pytest -m "not slow"
@@ -39,6 +39,12 @@ format: setup  ## format and fix what can be fixed safely
 bench: setup  ## figures beside their bounds and peers
 	@for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
 
+up: setup  ## Prefect server, Ray head and worker on this machine, every flow deployed
+	@$(BIN)/python infra/services.py up
+
+down: setup  ## stop exactly what `make up` started
+	@$(BIN)/python infra/services.py down
+
 clean:  ## remove the environment and caches; stores, demo and reports stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

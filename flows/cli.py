@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; a deliberate error ends in one line and exit code 1."""
     arguments = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A shell starts background commands deaf to this one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _run(arguments)
     except NuwaError as error:
@@ -86,15 +88,21 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _run_with_prefect(name: str, **parameters: Any) -> None:
     """Run a flow against the Prefect server of the settings, or one of its own."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     from flows import cluster
-    from flows.prefect_server import PrefectServer
 
     cluster.start_head_early()
-    if PREFECT_API_URL.value():
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.prefect_server import PrefectServer, is_healthy
+
+    given = PREFECT_API_URL.value()
+    if given and is_healthy(given):
+        print(f"Prefect at {given}", flush=True)
         _load(name)(**parameters)
         return
+    if "PREFECT_API_URL" in os.environ:
+        raise NuwaError(f"Prefect at PREFECT_API_URL={given} does not answer; unset or start it.")
+    print("Starting Prefect and Ray on this machine, for this command only", flush=True)
     server = PrefectServer()
     atexit.register(server.stop)
     with temporary_settings({PREFECT_API_URL: server.api_url}):

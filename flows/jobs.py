@@ -83,6 +83,7 @@ def run_job(job: Job) -> dict[str, Any]:
         JobLostError: It was killed, or its cluster went away.
     """
     here = cluster.connect()
+    get_run_logger().debug("Ray dashboard: %s", here.url)
     server = JobServer(here)
     submission_id = _start(server, job, is_here=here.is_here)
     details: JobDetails | None = None

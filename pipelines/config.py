@@ -155,9 +155,7 @@ class TrainingConfig:
 
     steps: int = 20
     batch_size: int = 8
-    tasks: Mapping[str, float] = field(
-        default_factory=lambda: {"T2I": 0.2, "T2V": 0.6, "V2V": 0.2}
-    )
+    tasks: Mapping[str, float] = field(default_factory=lambda: {"T2I": 0.2, "T2V": 0.6, "V2V": 0.2})
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.05
     final_fraction: float = 0.05
@@ -393,6 +391,12 @@ def config_tree(config: RunConfig) -> dict[str, Any]:
 
 def config_hash(*sections: object) -> str:
     """Eight hex digits that name a choice of settings; equal settings give equal names."""
-    plain = [dataclasses.asdict(s) if dataclasses.is_dataclass(s) else s for s in sections]  # type: ignore[call-overload]
+    plain = [_plain(section) for section in sections]
     text = json.dumps(plain, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _plain(section: object) -> object:
+    if dataclasses.is_dataclass(section) and not isinstance(section, type):
+        return dataclasses.asdict(section)
+    return section

@@ -52,7 +52,6 @@ def _run_hash(config: RunConfig, training: TrainingConfig, *more: str) -> str:
 
 def _result_only(training: Training) -> Training:
     """The settings with those that change no weight set to one value."""
-    same = {"log_every": 1, "checkpoint_every": 1}
     if isinstance(training, TrainingConfig):
-        same["keep_checkpoints"] = 1
-    return replace(training, **same)
+        training = replace(training, keep_checkpoints=1)
+    return replace(training, log_every=1, checkpoint_every=1)

@@ -1,7 +1,7 @@
 """One pass of cached decoding: some slots in, their logits out."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -37,14 +37,15 @@ class Stepper:
 
     def __init__(self, model: Nuwa, contexts: Sequence[Context], target_grid: Grid) -> None:
         self._decoder = model.decoder
+        self._layers = cast(list[DecoderLayer], list(model.decoder.layers))
         self._grid = target_grid
         batch = sum(len(context.states) for context in contexts)
         states = contexts[0].states
         self._rings = [
             RingCache(model.config, target_grid, batch, dtype=states.dtype, device=states.device)
-            for _ in self._decoder.layers
+            for _ in self._layers
         ]
-        self._cross = [self._cross_keys(layer, contexts) for layer in self._decoder.layers]
+        self._cross = [self._cross_keys(layer, contexts) for layer in self._layers]
 
     @staticmethod
     def _cross_keys(layer: DecoderLayer, contexts: Sequence[Context]) -> list[_CrossKeys]:
@@ -66,7 +67,7 @@ class Stepper:
             Logits of the cells that the slots predict; the last column's mean nothing.
         """
         x = self._inputs(plan, tokens)
-        for layer, ring, cross in zip(self._decoder.layers, self._rings, self._cross, strict=True):
+        for layer, ring, cross in zip(self._layers, self._rings, self._cross, strict=True):
             y = layer.self_norm(x)
             ring.write(plan.own, *layer.self_attention.keys_values(y))
             x = x + layer.self_attention.attend_gathered(y, *ring.read(plan.window), plan.mask)

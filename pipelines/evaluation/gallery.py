@@ -144,7 +144,7 @@ def _card(material: Material, sample: Sample, judged: Verdict, *, budget: int) -
     clip = None if is_told else material.clips.get(sample.clip_id)
     return Card(
         index=sample.index,
-        title=sample.text or f"clip {sample.clip_id[:12]}",
+        title=sample.text if is_told else f"clip {sample.clip_id[:12]}",
         num_frames=len(sample.frames),
         strip=picture_uri(storage.read_bytes(sample.strip), most_bytes=budget // 2),
         video=_video_uri(sample.video, most_bytes=budget // 2) if sample.video else "",

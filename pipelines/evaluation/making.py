@@ -34,11 +34,7 @@ VQGAN_SEG = (
 )
 EXPORT = (
     Reported("validation_loss", "validation loss", "nats a token"),
-    Reported("tokens_per_second", "training speed", "tokens a second"),
-)
-SAMPLES = (
-    Reported("num_steps", "steps a sample", "passes"),
-    Reported("tokens_per_second", "generation speed", "tokens a second"),
+    Reported("tokens_per_s", "training speed", "tokens a second"),
 )
 
 
@@ -58,8 +54,32 @@ def score_training(material: Material) -> Iterator[Score | LeftOut]:
 
 
 def score_generation(material: Material) -> Iterator[Score | LeftOut]:
-    """Passes and speed of sampling."""
-    yield from _reported("generation", material.samples_artifact, SAMPLES)
+    """Passes of the decoder for each task, and speed of sampling as a whole."""
+    artifact = material.samples_artifact
+    if artifact is None or not material.samples:
+        yield LeftOut("generation", "steps a sample, speed", "there are no samples")
+        return
+    for task, about in artifact.metadata.get("tasks", {}).items():
+        if task in material.tasks:
+            yield Score(
+                task=task,
+                metric="steps a sample",
+                value=float(about["num_steps"]),
+                num_samples=len(material.of_task(task)),
+                unit="passes",
+            )
+    seconds = artifact.metadata.get("seconds")
+    if not seconds:
+        yield LeftOut("generation", "speed", f"{artifact.name} does not say its seconds")
+        return
+    yield Score(
+        task="generation",
+        metric="speed",
+        value=60 * len(material.samples) / seconds,
+        num_samples=len(material.samples),
+        unit="samples a minute",
+        note="loading the model and writing videos included",
+    )
 
 
 def _reported(

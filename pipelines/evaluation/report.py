@@ -152,17 +152,8 @@ def _charts(material: Material) -> dict[str, str]:
 
 
 def curves_of(records: Iterable[Mapping[str, Any]]) -> Curves:
-    """The curves in a list of ``{step, task, loss}`` or of ``{step, <loss>: value, …}``."""
+    """The curve of each task, or of each kind of loss, in a list of ``{step, task, loss}``."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for record in records:
-        if "task" in record:
-            curves.setdefault(record["task"], []).append((record["step"], record["loss"]))
-            continue
-        for name, value in record.items():
-            if name in _LOSSES:
-                curves.setdefault(name, []).append((record["step"], value))
+        curves.setdefault(record["task"], []).append((record["step"], record["loss"]))
     return curves
-
-
-_LOSSES = ("loss", "reconstruction", "perceptual", "commitment", "quantizer", "adversarial")
-"""What a tokenizer's curve may hold that belongs on one axis; speeds and rates do not."""

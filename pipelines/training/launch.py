@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import ray
 import ray.train
+import torch
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -72,12 +73,19 @@ def _trainer(
     train_rank: Callable[[Plan, Observers], object], plan: Plan, root: str, num_workers: int
 ) -> TorchTrainer:
     has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-    resources = {} if has_gpus else {"CPU": _processors_for_a_rank(num_workers)}
+    processors = _processors_for_a_rank(num_workers)
     return TorchTrainer(
         _run_rank,
-        train_loop_config={"train_rank": train_rank, "plan": plan, "root": root},
+        train_loop_config={
+            "train_rank": train_rank,
+            "plan": plan,
+            "root": root,
+            "threads": max(1, int(processors)),
+        },
         scaling_config=ScalingConfig(
-            num_workers=num_workers, use_gpu=has_gpus, resources_per_worker=resources or None
+            num_workers=num_workers,
+            use_gpu=has_gpus,
+            resources_per_worker=None if has_gpus else {"CPU": processors},
         ),
         torch_config=TorchConfig(backend="nccl" if has_gpus else "gloo"),
         run_config=RunConfig(
@@ -89,6 +97,7 @@ def _trainer(
 
 
 def _run_rank(arguments: Mapping[str, Any]) -> None:
+    torch.set_num_threads(arguments["threads"])  # Ray and torchrun may have said one
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("pipelines").setLevel(logging.INFO)
     observers = Observers(on_step=_StepFile(arguments["root"]), on_checkpoint=_report)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 MOST_ADAPTIVE_WEIGHT = 1e4
@@ -51,7 +51,7 @@ def generator_loss(fake_scores: Float[Tensor, "b 1 i j"]) -> Float[Tensor, ""]:
 
 
 def adaptive_weight(
-    reconstruction: Float[Tensor, ""], adversarial: Float[Tensor, ""], last_layer: nn.Parameter
+    reconstruction: Float[Tensor, ""], adversarial: Float[Tensor, ""], last_layer: Tensor
 ) -> Float[Tensor, ""]:
     """Ratio of the two losses' gradients at the decoder's last layer, without gradient.
 

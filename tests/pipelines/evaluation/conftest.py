@@ -113,7 +113,11 @@ def _publish_models(config, folder, scenes):
     rows = rearrange(np.stack([real, blurred]), "r b h w c -> (r h) (b w) c")
     Image.fromarray(rows).save(vqgan / "reconstructions.png")
     steps = range(0, 400, 4)
-    curve = [{"step": step, "loss": 1 / (1 + step / 20) + 0.02 * (step % 3)} for step in steps]
+    curve = [
+        {"step": step, "task": part, "loss": level / (1 + step / 20) + 0.02 * (step % 3)}
+        for step in steps
+        for part, level in (("reconstruction", 1.0), ("perceptual", 0.6))
+    ]
     metadata = {"psnr": 27.4, "ssim": 0.93, "codes_alive": 201, "curve": curve}
     tree = config_tree(config)
     artifacts.publish(
@@ -148,7 +152,10 @@ def _publish_samples(config, folder, scenes, texts):
         names.samples_name(config, names.pretrain_name(config)),
         folder,
         config=config_tree(config),
-        metadata={"num_steps": 61, "tokens_per_second": 5321.0},
+        metadata={
+            "tasks": dict.fromkeys(config.generation.tasks, {"num_steps": 61}),
+            "seconds": 12.5,
+        },
     )
 
 

@@ -82,7 +82,8 @@ def test_what_makers_measured_is_taken_over(numbers):
     scores, _ = numbers
     assert (scores["vqgan", "PSNR"].value, scores["vqgan", "PSNR"].unit) == (27.4, "dB")
     assert scores["V2V", "validation loss"].value == 0.52
-    assert scores["generation", "steps a sample"].value == 61
+    assert scores["T2V", "steps a sample"].value == 61
+    assert scores["generation", "speed"].value == pytest.approx(60 * 60 / 12.5)
 
 
 def test_what_is_missing_has_a_reason(numbers):

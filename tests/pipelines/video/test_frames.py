@@ -8,7 +8,6 @@ from pipelines.errors import MediaError
 from pipelines.video.frames import read_frames
 from tests.pipelines.video.media import corners, counting, make, quadrants
 
-
 FAST_START = ("-movflags", "faststart")
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n"
 DASH = '<?xml version="1.0"?>\n<MPD profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"></MPD>'
