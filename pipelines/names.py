@@ -5,12 +5,10 @@ a job that needs one knows where to look without being told. ``pipelines.artifac
 what happens when there is none of that name.
 """
 
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import asdict
+from typing import Any
 
 from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
-
-Training = TypeVar("Training", TokenizerTrainingConfig, TrainingConfig)
 
 
 def text_tokenizer_name(config: RunConfig) -> str:
@@ -50,8 +48,9 @@ def _run_hash(config: RunConfig, training: TrainingConfig, *more: str) -> str:
     return config_hash(config.model, _result_only(training), tokenizer, *more)
 
 
-def _result_only(training: Training) -> Training:
-    """The settings with those that change no weight set to one value."""
-    if isinstance(training, TrainingConfig):
-        training = replace(training, keep_checkpoints=1)
-    return replace(training, log_every=1, checkpoint_every=1)
+def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str, Any]:
+    """The settings without those that change no weight."""
+    tree = asdict(training)
+    for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
+        tree.pop(name, None)
+    return tree
