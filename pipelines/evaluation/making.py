@@ -101,7 +101,13 @@ def _reported(
                 value=float(number),
                 num_samples=_count(artifact.metadata),
                 unit=entry.unit,
+                note=_note(artifact.metadata),
             )
+
+
+def _note(metadata: Mapping[str, Any]) -> str:
+    """A word of warning where nothing was held out to measure on."""
+    return "on training pictures" if metadata.get("measured_on") == "train" else ""
 
 
 def _count(metadata: Mapping[str, Any]) -> int:

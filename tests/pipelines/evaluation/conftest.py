@@ -153,7 +153,7 @@ def _publish_samples(config, folder, scenes, texts):
         folder,
         config=config_tree(config),
         metadata={
-            "tasks": dict.fromkeys(config.generation.tasks, {"num_steps": 61}),
+            "tasks": {task: {"num_steps": 61} for task in config.generation.tasks},
             "seconds": 12.5,
         },
     )
