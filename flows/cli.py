@@ -1,7 +1,6 @@
 """The console script ``nuwa``: any flow, here and now."""
 
 import argparse
-import atexit
 import os
 import signal
 import sys
@@ -90,24 +89,12 @@ def _run_with_prefect(name: str, **parameters: Any) -> None:
     """Run a flow against the Prefect server of the settings, or one of its own."""
     from flows import cluster
 
-    cluster.start_head_early()
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    cluster.start_head_early()  # it gets ready while Prefect is imported
+    from flows.prefect_server import serving
 
-    from flows.prefect_server import PrefectServer, is_healthy
-
-    given = PREFECT_API_URL.value()
-    if given and is_healthy(given):
-        print(f"Prefect at {given}", flush=True)
-        _load(name)(**parameters)
-        return
-    if "PREFECT_API_URL" in os.environ:
-        raise NuwaError(f"Prefect at PREFECT_API_URL={given} does not answer; unset or start it.")
-    print("Starting Prefect and Ray on this machine, for this command only", flush=True)
-    server = PrefectServer()
-    atexit.register(server.stop)
-    with temporary_settings({PREFECT_API_URL: server.api_url}):
+    with serving() as wait:
         flow = _load(name)
-        server.wait()
+        wait()
         flow(**parameters)
 
 

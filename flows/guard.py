@@ -6,6 +6,7 @@ included, the kernel closes that end, and the command's whole process group is e
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -43,6 +44,13 @@ def stop_guarded(process: subprocess.Popen[str], *, timeout_s: float = GRACE_S +
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def main() -> None:

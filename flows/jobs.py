@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def run_job(job: Job) -> dict[str, Any]:
         JobLostError: It was killed, or its cluster went away.
     """
     here = cluster.connect()
-    get_run_logger().debug("Ray dashboard: %s", here.url)
+    _announce(here.url)
     server = JobServer(here)
     submission_id = _start(server, job, is_here=here.is_here)
     details: JobDetails | None = None
@@ -94,6 +95,11 @@ def run_job(job: Job) -> dict[str, Any]:
         if details is None:  # interrupted, by whatever: the job must not go on alone
             server.stop(submission_id)
     return _outcome(job, details, log, server.page(submission_id))
+
+
+@cache
+def _announce(url: str) -> None:
+    get_run_logger().info("Ray dashboard: %s", url)
 
 
 def stop_jobs(flow: Flow, flow_run: FlowRun, state: State) -> None:

@@ -3,14 +3,18 @@
 Prefect would start one by itself, but that one outlives a process ended by SIGKILL.
 """
 
-import socket
+import atexit
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import requests
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.guard import start_guarded, stop_guarded
+from flows.guard import free_port, start_guarded, stop_guarded
 from nuwa_model.errors import NuwaError
 
 START_TIMEOUT_S = 120.0
@@ -51,16 +55,32 @@ class PrefectServer:
         return lines[-1] if lines else "it said nothing"
 
 
+@contextmanager
+def serving() -> Iterator[Callable[[], None]]:
+    """Use the Prefect server that the settings name, or one of this process's own.
+
+    Yields:
+        What returns once that server answers, so that imports can go on meanwhile.
+    """
+    given = PREFECT_API_URL.value()
+    if given and is_healthy(given):
+        print(f"Prefect at {given}", flush=True)
+        yield lambda: None
+        return
+    if "PREFECT_API_URL" in os.environ:
+        raise PrefectServerError(f"PREFECT_API_URL={given} does not answer; unset or start it.")
+    print("Starting Prefect and Ray on this machine, for this command only", flush=True)
+    server = PrefectServer()
+    # Not at the end of this block: Prefect sends its last words when the process ends, and what
+    # was registered first is called last.
+    atexit.register(server.stop)
+    with temporary_settings({PREFECT_API_URL: server.api_url}):
+        yield server.wait
+
+
 def is_healthy(api_url: str) -> bool:
     """Whether a Prefect server answers at this address."""
     try:
         return requests.get(f"{api_url}/health", timeout=5).ok
     except requests.RequestException:
         return False
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

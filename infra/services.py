@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from flows.prefect_server import free_port
+from flows.guard import free_port
 from flows.ray_head import ENVIRONMENT as RAY_ENVIRONMENT
 from pipelines.config import RUN_PRESETS
 

@@ -1,0 +1,35 @@
+"""What every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+os.environ.update(
+    {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+)
+# A test must not join what the person running it has up.
+for _name in ("PREFECT_API_URL", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(scope="session")
+def media():
+    """Folder of real clips and photos, named by NUWA_TEST_MEDIA."""
+    folder = os.environ.get("NUWA_TEST_MEDIA", "")
+    if not folder:
+        pytest.skip("NUWA_TEST_MEDIA names no folder of real clips and photos")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def root():
+    """Folder of the repository."""
+    return ROOT

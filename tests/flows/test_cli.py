@@ -1,0 +1,49 @@
+import re
+import time
+
+import pytest
+
+from flows.cli import FLOWS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "prepare-dat"], "No flow is called 'prepare-dat'. Did you mean 'prepare-data'?"),
+        (["run", "demo", "--preset", "tinny"], "Did you mean 'tiny'?"),
+        (["run", "demo", "--set", "training.stepz=5"], "stepz"),
+        (["run", "demo", "--set", "training.steps=many"], "steps"),
+        (["run", "demo", "--run", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_a_misspelling_ends_in_one_line_before_anything_starts(nuwa, arguments, says):
+    started = time.monotonic()
+    answer = nuwa(*arguments)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert re.fullmatch(r"error: [^\n]+\n", answer.stderr), answer.stderr
+    assert says in answer.stderr
+    assert time.monotonic() - started < 20  # two seconds on an idle machine
+
+
+def test_help_lists_every_flow(nuwa):
+    answer = nuwa("--help")
+    assert answer.returncode == 0
+    assert all(f"  {name} " in answer.stdout for name in FLOWS)
+
+
+def test_a_flow_runs_here_and_now_and_is_quick_the_second_time(nuwa, small):
+    first = nuwa("run", "prepare-data", "--set", *small)
+    assert first.returncode == 0, first.stderr
+    assert "✓ decode_clips" in first.stdout
+    assert "✓ train_text_tokenizer" in first.stdout
+    again = nuwa("run", "prepare-data", "--set", *small)
+    assert "train_text_tokenizer is already complete" in again.stdout
+    assert "decoded=0" in again.stdout
+
+
+def test_a_failing_job_ends_the_command_in_one_line(nuwa, small):
+    answer = nuwa(
+        "run", "prepare-data", "--set", *small, "dataset.root=/no/such", "dataset.name=folder"
+    )
+    assert answer.returncode == 1
+    assert re.fullmatch(r"error: decode_clips: [^\n]*/no/such[^\n]*\n", answer.stderr)
