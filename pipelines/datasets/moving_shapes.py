@@ -66,7 +66,7 @@ def _claim(root: Path, shapes: ShapesConfig) -> None:
     settings = json.dumps({"generator": _GENERATOR, **dataclasses.asdict(shapes)}, indent=1)
     place = root / SETTINGS
     if not place.is_file():
-        if root.is_dir() and any(root.iterdir()):
+        if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
             raise SourceError(
                 f"{root} is not empty and holds no moving shapes; set dataset.root to a new "
                 "folder, or dataset.name=folder to read what is there."

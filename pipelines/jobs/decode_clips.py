@@ -165,7 +165,7 @@ def _decode(store: str, dataset: str, plan: Plan, config: ClipsConfig) -> None:
     if not plan.decode:
         return
     cluster.connect()
-    work = list(_split_work(StoreTable(store, "clips").root, dataset, plan.decode, config))
+    work = list(split_work(StoreTable(store, "clips").root, dataset, plan.decode, config))
     with Progress("decode clips", len(plan.decode)) as progress:
         for result in _results(work, config):
             copies = [
@@ -177,7 +177,7 @@ def _decode(store: str, dataset: str, plan: Plan, config: ClipsConfig) -> None:
             progress.advance(len(result.outcomes))
 
 
-def _split_work(
+def split_work(
     table_root: str, dataset: str, sources: Sequence[Source], config: ClipsConfig
 ) -> Iterator[ShardWork]:
     """Divide sources by a stable hash of their uri, about ``config.shard_sources`` each."""
@@ -210,14 +210,12 @@ def _results(work: Iterable[ShardWork], config: ClipsConfig) -> Iterator[ShardRe
         try:
             yield ray.get(done)
         except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
-            _log.warning("worker died num_sources=%d error=%s", len(item.sources), error)
+            reason = str(error).splitlines()[0]
+            _log.warning("worker died num_sources=%d error=%s", len(item.sources), reason)
             if len(item.sources) == 1:
-                yield ShardResult([_failed(item.sources[0], "killed", str(error))], [])
-            todo += [
-                ShardWork(item.table_root, item.dataset, (source,), item.clips)
-                for source in item.sources
-                if len(item.sources) > 1
-            ]
+                yield ShardResult([_failed(item.sources[0], "killed", reason)], [])
+            else:
+                todo += [replace(item, sources=(source,)) for source in item.sources]
 
 
 def decode_shard(work: ShardWork) -> ShardResult:

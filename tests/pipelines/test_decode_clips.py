@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -10,23 +11,36 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipelines.config import load_config
+from pipelines.config import ClipsConfig, load_config
+from pipelines.datasets.base import SourceRef
+from pipelines.datasets.catalog import Source
 from pipelines.errors import StoreError, TooManyErrorsError
-from pipelines.jobs.decode_clips import decode_clips
+from pipelines.jobs.decode_clips import decode_clips, split_work
 from pipelines.store.table import StoreTable
 from pipelines.store.verify import verify_store
+from pipelines.video.ffmpeg import binary
 from tests.pipelines.video.media import REAL, counting, needs_media
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """One small Ray for all tests of this file."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if not ray.is_initialized():
+def cluster(tmp_path_factory):
+    """One small Ray for all tests of this file.
+
+    Its workers run ffmpeg through a script that kills them when it meets a certain name.
+    """
+    deadly = tmp_path_factory.mktemp("bin") / "ffmpeg"
+    deadly.write_text(
+        '#!/bin/sh\ncase "$*" in *"kills its worker"*) kill -9 $PPID;; esac\n'
+        f'exec {shlex.quote(binary())} "$@"\n'
+    )
+    deadly.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("FFMPEG_BINARY", str(deadly))
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +170,17 @@ def test_clips_of_another_rule_are_refused_in_one_line(folder, tmp_path):
     assert "\n" not in str(told.value)
 
 
+def test_a_source_that_kills_its_worker_harms_no_other(folder, tmp_path):
+    store = str(tmp_path / "store")
+    counting(folder / "deadly.mp4", rate=10, seconds=3)
+    (folder / "deadly.mp4").rename(folder / "kills its worker.mp4")
+    record = run(folder, store)
+    assert (record["clips"], record["errors"]) == (3, {"container_unreadable": 1, "killed": 1})
+    errors = StoreTable(store, "errors").read().to_pylist()
+    assert [row["code"] for row in errors if row["is_transient"]] == ["killed"]
+    assert verify_store(store) == []
+
+
 @pytest.mark.parametrize("lost", [("catalog",), ("catalog", "errors"), ("catalog", "clips")])
 def test_a_run_that_died_between_two_commits_is_finished(folder, tmp_path, lost):
     """Leaves the tables as a process does that dies before it commits the last of them."""
@@ -169,11 +194,20 @@ def test_a_run_that_died_between_two_commits_is_finished(folder, tmp_path, lost)
     assert verify_store(store) == []
 
 
+def test_the_place_of_a_source_is_decided_by_its_name_alone():
+    sources = [Source(SourceRef(f"/v/{index}.mp4", "video"), 1, 1) for index in range(1000)]
+    config = ClipsConfig(shard_sources=50)
+    work, again = (list(split_work("t", "d", s, config)) for s in (sources, sources[::-1]))
+    assert work == again
+    assert sorted((s for item in work for s in item.sources), key=sources.index) == sources
+    assert len(work) == 20
+    assert max(len(item.sources) for item in work) < 100
+
+
 def test_how_sources_are_divided_changes_no_row(folder, tmp_path):
     stores = [str(tmp_path / name) for name in ("one", "many")]
     run(folder, stores[0])
     run(folder, stores[1], "clips.shard_sources=1")
-    assert len(StoreTable(stores[1], "clips").shards()) == 2
     assert clip_rows(stores[0]) == clip_rows(stores[1])
 
 
