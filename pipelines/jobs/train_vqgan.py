@@ -1,0 +1,107 @@
+"""Job: train the tokenizers of frames and, where the store has any, of sketches.
+
+``pipelines.training.vqgan`` says how, and why without DeepSpeed.
+"""
+
+from typing import Any
+
+from nuwa_model.config import VQGANConfig
+from nuwa_model.errors import ConfigError
+from pipelines import artifacts, names, storage
+from pipelines.artifacts import Artifact
+from pipelines.command import run_job
+from pipelines.config import RunConfig, TokenizerTrainingConfig, config_tree
+from pipelines.errors import StoreError
+from pipelines.loading.pictures import KINDS, Content
+from pipelines.store.table import StoreTable
+from pipelines.training import checkpoint
+from pipelines.training.launch import launch
+from pipelines.training.vqgan import ARTIFACT_KINDS, VQGANPlan, train_rank
+
+_TOLD = ("fingerprint", "psnr", "ssim", "pixel_accuracy", "fwiou", "codes_alive", "perplexity")
+
+
+def train_vqgan(config: RunConfig) -> dict[str, Any]:
+    """Train the tokenizers of frames and, where the store has any, of sketches."""
+    frames = _train(config, "frames")
+    if _count_clips(config.store, "sketches"):
+        sketches = _train(config, "sketches")
+    else:
+        reason = "the clips table has no sketches"
+        print(f"no vqgan_seg: {reason}")
+        sketches = {"was_complete": True, "skipped": reason}
+    was_complete = frames["was_complete"] and sketches["was_complete"]
+    return {**frames, "was_complete": was_complete, "sketches": sketches}
+
+
+def _train(config: RunConfig, content: Content) -> dict[str, Any]:
+    kind, name = ARTIFACT_KINDS[content], _settings(config, content)[0]
+    was_complete = artifacts.is_complete(config.store, kind, name)
+    if not was_complete:
+        plan = make_plan(config, content)
+        launch(
+            train_rank,
+            plan,
+            root=plan.root,
+            num_workers=plan.training.num_workers,
+            steps=plan.training.steps,
+        )
+    artifact = artifacts.load(artifacts.artifact_uri(config.store, kind, name))
+    print(f"{kind} {'already complete' if was_complete else 'trained'}: {_summary(artifact)}")
+    told = {key: artifact.metadata[key] for key in _TOLD if key in artifact.metadata}
+    return {"was_complete": was_complete, "artifact": artifact.uri, **told}
+
+
+def make_plan(config: RunConfig, content: Content) -> VQGANPlan:
+    """Check that there is something to train on; a run that goes on keeps the clips it began with.
+
+    Raises:
+        StoreError: There is no clip to train on.
+        ConfigError: A sketch tokenizer has as many channels as a frame has.
+    """
+    name, vqgan, training = _settings(config, content)
+    if content == "sketches" and vqgan.channels == config.vqgan.channels:
+        raise ConfigError(
+            f"vqgan_seg.channels is {vqgan.channels}, which means RGB frames: set it to "
+            f"{vqgan.channels + 1} or more, however few classes the sketches have."
+        )
+    if not _count_clips(config.store, content, "train"):
+        raise StoreError(
+            f"{config.store} has no {content} of split train: give the data set more sources, or "
+            "lower dataset.validation_fraction, and run prepare-data."
+        )
+    store = str(storage.local_path(config.store).absolute())
+    begun = checkpoint.newest(store, name)
+    newest = StoreTable(store, "clips").version()
+    return VQGANPlan(
+        store=store,
+        name=name,
+        content=content,
+        vqgan=vqgan,
+        training=training,
+        size=config.clips.size,
+        clips_version=begun.metadata["clips_version"] if begun else newest,
+        config=config_tree(config),
+    )
+
+
+def _settings(
+    config: RunConfig, content: Content
+) -> tuple[str, VQGANConfig, TokenizerTrainingConfig]:
+    if content == "frames":
+        return names.vqgan_name(config), config.vqgan, config.vqgan_training
+    return names.vqgan_seg_name(config), config.vqgan_seg, config.vqgan_seg_training
+
+
+def _count_clips(store: str, content: Content, *splits: str) -> int:
+    where = {"kind": KINDS[content], **({"split": splits} if splits else {})}
+    return StoreTable(store, "clips").num_rows(where)
+
+
+def _summary(artifact: Artifact) -> str:
+    numbers = {key: artifact.metadata[key] for key in _TOLD[1:] if key in artifact.metadata}
+    return " ".join([artifact.uri, *(f"{key}={value:.4g}" for key, value in numbers.items())])
+
+
+if __name__ == "__main__":
+    run_job(train_vqgan)

@@ -1,0 +1,259 @@
+"""The training of a VQ-GAN, as every rank does it. It reads only the environment.
+
+There is no DeepSpeed here, because it has nothing to add: the largest VQ-GAN has some 70 M
+weights, so no state needs partitioning, and an engine owns one backward pass and one optimizer
+where this loop alternates two networks, asks for gradients in the middle of the graph (the
+adaptive weight) and moves the codebook by sums over all ranks. Plain Adam with averaged gradients
+does the same in fewer lines.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import distributed
+
+from nuwa_model.config import VQGANConfig
+from pipelines import artifacts, storage
+from pipelines.config import TokenizerTrainingConfig
+from pipelines.errors import TrainingError
+from pipelines.loading.order import examples_of_step
+from pipelines.loading.pictures import Content, Pictures, to_images
+from pipelines.training import checkpoint
+from pipelines.training.curve import Curve, decimate
+from pipelines.training.engine import choose_precision
+from pipelines.training.loop import Observers, run_root
+from pipelines.training.owner import Owner
+from pipelines.training.ranks import Ranks, from_first_rank, join_ranks
+from pipelines.training.vqgan_quality import draw_reconstructions, measure
+from pipelines.training.vqgan_step import VQGANStep
+
+logger = logging.getLogger(__name__)
+
+ARTIFACT_KINDS: Mapping[Content, str] = {"frames": "vqgan", "sketches": "vqgan_seg"}
+RECONSTRUCTIONS = "reconstructions.png"
+KEEP_CHECKPOINTS = 2
+
+_WARMUP_FRACTION = 0.05
+_FINAL_FRACTION = 0.02
+_STATE = "state.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANPlan:
+    """All that a rank needs to know; plain values, so that it travels.
+
+    Attributes:
+        store: Root of the store; absolute.
+        name: Of the artifact and of the run.
+        content: What is tokenized.
+        vqgan: Shape of the model.
+        training: How to train.
+        size: Height and width of the pictures.
+        clips_version: Version of the clips table that is read, pinned when the run began.
+        config: The resolved settings, for manifests.
+    """
+
+    store: str
+    name: str
+    content: Content
+    vqgan: VQGANConfig
+    training: TokenizerTrainingConfig
+    size: int
+    clips_version: int
+    config: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Of the artifact."""
+        return ARTIFACT_KINDS[self.content]
+
+    @property
+    def root(self) -> str:
+        """Folder of what the run keeps beside its artifact."""
+        return run_root(self.store, self.name)
+
+    def pictures(self, split: str) -> Pictures:
+        """Pictures of a split."""
+        return Pictures.load(
+            self.store, self.content, split, size=self.size, version=self.clips_version
+        )
+
+
+def train_rank(plan: VQGANPlan, observers: Observers) -> None:
+    """Train from the newest checkpoint to the last step, measure, and publish the artifact.
+
+    Every rank calls it. On a CPU a resumed run equals one never stopped bit for bit, at the same
+    number of ranks and threads. Checkpoints are deleted once the artifact stands.
+
+    Raises:
+        TrainingError: Another process owns the run, the loss is not finite, or the settings do not
+            fit the number of ranks.
+        ConfigError: Pictures do not have the size or the labels that the settings say.
+    """
+    join_ranks(Ranks.from_environment())
+    with Owner(plan.root) as owner:
+        from_first_rank(owner.acquire)
+        loop = _Loop(plan, observers, owner)
+        loop.run_to_the_end()
+        from_first_rank(loop.publish)
+
+
+class _Loop:
+    """A run on its way."""
+
+    def __init__(self, plan: VQGANPlan, observers: Observers, owner: Owner) -> None:
+        ranks = Ranks.from_environment()
+        _check_ranks(plan.training, ranks)
+        self._plan, self._observers, self._owner, self._ranks = plan, observers, owner, ranks
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._work = VQGANStep(
+            plan.vqgan, plan.training, device=device, precision=choose_precision()
+        )
+        self._pictures = plan.pictures("train")
+        self._curve = Curve()
+        self._step, self._seconds = 0, 0.0
+        self._resume()
+
+    def run_to_the_end(self) -> None:
+        """Take all steps that are left."""
+        training = self._plan.training
+        while self._step < training.steps:
+            losses = self._take_step()
+            self._observe(losses)
+            is_last = self._step == training.steps
+            if is_last or self._step % training.log_every == 0:
+                self._curve.close_window(self._step)
+            if is_last or self._step % training.checkpoint_every == 0:
+                self._save(losses["loss"])
+
+    def publish(self) -> None:
+        """Measure the model and make it an artifact; only rank 0 may call it."""
+        plan, model = self._plan, self._work.model.eval()
+        validation = plan.pictures("validation")
+        split = "validation" if len(validation) else "train"
+        measured = validation if len(validation) else self._pictures
+        metadata = {
+            "fingerprint": model.fingerprint,
+            **measure(model, measured),
+            "measured_on": split,
+            "num_pictures": len(self._pictures),
+            "steps": self._step,
+            "seconds": round(self._seconds, 2),
+            "precision": choose_precision(),
+            "world_size": self._ranks.world_size,
+            "clips_version": plan.clips_version,
+            "curve": decimate(self._curve.records),
+        }
+        with TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            draw_reconstructions(model, measured, Path(folder) / RECONSTRUCTIONS)
+            self._owner.check()
+            artifacts.publish(
+                plan.store, plan.kind, plan.name, folder, config=plan.config, metadata=metadata
+            )
+        storage.delete(artifacts.artifact_uri(plan.store, checkpoint.KIND, plan.name))
+
+    def _take_step(self) -> dict[str, float]:
+        started = time.monotonic()
+        plan = self._plan
+        pixels = self._pictures.at(self._places())
+        losses = self._work.take(
+            to_images(pixels, plan.content, channels=plan.vqgan.channels),
+            learning_rate=learning_rate(self._step, plan.training),
+            is_adversarial=self._step >= plan.training.adversarial_start,
+        )
+        self._step += 1
+        self._seconds += time.monotonic() - started
+        if not all(map(math.isfinite, losses.values())):
+            raise TrainingError(
+                f"Step {self._step} of {plan.name} has the losses {losses}: lower "
+                "learning_rate and train again."
+            )
+        return losses
+
+    def _places(self) -> Any:
+        """Which pictures this rank reads at this step."""
+        training = self._plan.training
+        batch = examples_of_step(
+            training.seed,
+            self._plan.content,
+            self._step,
+            num_examples=len(self._pictures),
+            batch_size=training.batch_size,
+        )
+        return batch[self._ranks.rank :: self._ranks.world_size]
+
+    def _observe(self, losses: Mapping[str, float]) -> None:
+        for name, loss in losses.items():
+            self._curve.add(name, loss)
+        if self._ranks.is_first:
+            self._observers.on_step(self._step, f"loss {losses['reconstruction']:.4f}")
+
+    def _resume(self) -> None:
+        newest = from_first_rank(lambda: checkpoint.newest(self._plan.store, self._plan.name))
+        if newest is None:
+            return
+        path = artifacts.local_folder(newest) / _STATE
+        state = torch.load(path, weights_only=True)
+        self._work.load_state_dict(state["work"])
+        self._step, self._seconds = state["step"], state["seconds"]
+        self._curve.restore(state["curve"])
+        if self._ranks.is_first:
+            logger.info("event=resume run=%s step=%d", self._plan.name, self._step)
+
+    def _save(self, loss: float) -> None:
+        """Ranks hold equal state, and the order of pictures follows from the step: one file."""
+        plan = self._plan
+        tokens = self._step * plan.training.batch_size * (plan.size // plan.vqgan.factor) ** 2
+        metadata = {
+            "step": self._step,
+            "loss": loss,
+            "tokens_per_s": round(tokens / max(self._seconds, 1e-9), 1),
+            "clips_version": plan.clips_version,
+        }
+        from_first_rank(lambda: self._write_checkpoint(metadata))
+        self._observers.on_checkpoint(metadata)
+
+    def _write_checkpoint(self, metadata: Mapping[str, Any]) -> None:
+        plan, name = self._plan, f"{self._plan.name}/step-{self._step:08d}"
+        state = {
+            "work": self._work.state_dict(),
+            "step": self._step,
+            "seconds": self._seconds,
+            "curve": self._curve.state(),
+        }
+        self._owner.check()
+        artifacts.delete(plan.store, checkpoint.KIND, name)
+        with TemporaryDirectory() as folder:
+            torch.save(state, Path(folder) / _STATE)
+            artifacts.publish(
+                plan.store, checkpoint.KIND, name, folder, config=plan.config, metadata=metadata
+            )
+        complete = artifacts.list_names(plan.store, checkpoint.KIND, prefix=plan.name)
+        for old in complete[:-KEEP_CHECKPOINTS]:
+            artifacts.delete(plan.store, checkpoint.KIND, old)
+
+
+def learning_rate(step: int, training: TokenizerTrainingConfig) -> float:
+    """Of the step after ``step`` steps: a linear warm-up, then half a cosine."""
+    warmup = max(1, round(_WARMUP_FRACTION * training.steps))
+    if step < warmup:
+        return training.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, training.steps - warmup)
+    fraction = _FINAL_FRACTION + (1 - _FINAL_FRACTION) * (1 + math.cos(math.pi * progress)) / 2
+    return training.learning_rate * fraction
+
+
+def _check_ranks(training: TokenizerTrainingConfig, ranks: Ranks) -> None:
+    if ranks.world_size != distributed.get_world_size() or training.batch_size % ranks.world_size:
+        raise TrainingError(
+            f"batch_size ({training.batch_size}) must be a multiple of the number of ranks "
+            f"({ranks.world_size})."
+        )
