@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import ray
 import ray.train
 import torch
-from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -57,14 +56,17 @@ def launch(
         TrainingError: A deliberate error of a rank, in one line, or ranks died too often.
     """
     cluster.connect()
+    storage.delete(_refusal(root))
     with _progress(root, steps):
         for attempt in range(1 + MAX_FAILURES):
             try:
                 _trainer(train_rank, plan, root, num_workers).fit()
             except WorkerGroupError as error:
+                _raise_refusal(root)
                 _judge(error)
                 logger.warning("event=restart attempt=%d reason=%s", attempt + 1, _short(error))
             else:
+                _raise_refusal(root)
                 return
     raise TrainingError(f"Ranks of {root} died {1 + MAX_FAILURES} times: see the log for why.")
 
@@ -104,8 +106,19 @@ def _run_rank(arguments: Mapping[str, Any]) -> None:
     try:
         arguments["train_rank"](arguments["plan"], observers)
     except NuwaError as error:
-        # Some errors cannot be pickled; the line that a person reads can.
-        raise TrainingError(str(error)) from error
+        storage.replace_bytes(_refusal(arguments["root"]), str(error).encode())
+        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+            raise  # ends the ranks that wait for this one
+
+
+def _refusal(root: str) -> str:
+    """Where a rank says in one line what is wrong; Ray would add its own fifty."""
+    return storage.join(root, "refusal.txt")
+
+
+def _raise_refusal(root: str) -> None:
+    if storage.exists(_refusal(root)):
+        raise TrainingError(storage.read_bytes(_refusal(root)).decode())
 
 
 def _report(metadata: Mapping[str, Any]) -> None:
@@ -123,12 +136,13 @@ def _processors_for_a_rank(num_workers: int) -> float:
 
 
 def _judge(error: WorkerGroupError) -> None:
-    """Raise what a restart would only repeat."""
-    causes = [getattr(e, "_base_exc", e) for e in error.worker_failures.values()]
-    for cause in causes:
-        if isinstance(cause, NuwaError):
-            raise cause from None
-    if not any(isinstance(cause, RayActorError) for cause in causes):
+    """Raise what a restart would only repeat: errors of our code.
+
+    Ray wraps those; a death is not wrapped. A ``RuntimeError`` is what torch raises on the ranks
+    that are left, and Ray sometimes hears of them first.
+    """
+    causes = [getattr(failure, "_base_exc", None) for failure in error.worker_failures.values()]
+    if not any(cause is None or isinstance(cause, RuntimeError) for cause in causes):
         raise error
 
 

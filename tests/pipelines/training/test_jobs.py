@@ -1,0 +1,114 @@
+"""The jobs, on a store as small as a user's first folder: three clips and no captions."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+import torch
+
+from nuwa_model.export import Export
+from nuwa_model.tokenizers.text import TextTokenizer
+from nuwa_model.tokenizers.vqgan import VQGAN
+from pipelines import artifacts, names
+from pipelines.config import RunConfig, TrainingConfig
+from pipelines.errors import ArtifactError, TrainingError
+from pipelines.jobs.finetune import finetune
+from pipelines.jobs.pretrain import pretrain
+from pipelines.store.schema import TOKENS
+from pipelines.store.shards import write_shard
+from pipelines.store.table import StoreTable
+from pipelines.training.plan import build_model, load_tokenizers, make_plan
+
+
+def publish(config, kind, name, thing, folder):
+    thing.save_pretrained(folder)
+    artifacts.publish(config.store, kind, name, folder, config={}, metadata={})
+
+
+def commit_tokens(config, fingerprint, number, split):
+    generator = np.random.default_rng(number)
+    tokens = generator.integers(0, 64, (10, 4, 4)).astype("<u2")
+    row = {
+        "clip_id": f"{number:03}", "dataset": "folder", "split": split, "kind": "video",
+        "tokens": tokens.tobytes(), "grid_s": 10, "grid_h": 4, "grid_w": 4, "text": [],
+        "tokenizer": fingerprint,
+    }  # fmt: skip
+    table = StoreTable(config.store, "tokens")
+    rows = pa.Table.from_pylist([row], schema=TOKENS)
+    table.commit([write_shard(table.root, rows, inputs={"number": number})])
+
+
+@pytest.fixture
+def config(tmp_path):
+    training = TrainingConfig(tasks={"V2V": 1.0}, steps=5, batch_size=8, checkpoint_every=2)
+    config = RunConfig(
+        store=str(tmp_path / "store"), training=training, finetuning=replace(training, steps=3)
+    )
+    torch.manual_seed(0)
+    frames = VQGAN(config.vqgan)
+    text = TextTokenizer.train([], config.model.text_vocabulary, config.model.text_length)
+    publish(config, "vqgan", names.vqgan_name(config), frames, tmp_path / "vqgan")
+    publish(config, "text_tokenizer", names.text_tokenizer_name(config), text, tmp_path / "text")
+    for number in range(3):
+        commit_tokens(config, frames.fingerprint, number, "train")
+    return config
+
+
+def test_a_run_keeps_the_version_of_the_store_that_it_began_with(config):
+    plan = make_plan(config, config.training, "run")
+    begun = {"tokens": StoreTable(config.store, "tokens").version()}
+    assert plan.store_version == begun
+    folder = Path(artifacts.artifact_uri(config.store, "checkpoint", "run/step-00000002"))
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(b"1")
+    about = {"config": {}, "metadata": {"store_version": begun}}
+    artifacts.publish(config.store, "checkpoint", "run/step-00000002", folder, **about)
+    commit_tokens(config, load_tokenizers(plan)[0].fingerprint, 3, "train")
+    assert make_plan(config, config.training, "run").store_version == begun
+    assert make_plan(config, config.training, "another").store_version != begun
+
+
+def test_equal_settings_build_equal_models(config):
+    plan = make_plan(config, config.training, "run")
+    first, second = (build_model(plan, *load_tokenizers(plan)).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    frames = load_tokenizers(plan)[0].codebook
+    expected = (frames - frames.mean(0)) / (frames.std() + 1e-6)
+    assert torch.equal(first["decoder.embedding.codebook"], expected)
+
+
+def test_finetuning_without_a_pretrained_model_says_what_to_run(config):
+    with pytest.raises(ArtifactError, match="run the flow pretrain first"):
+        finetune(config)
+
+
+def test_a_pretrained_model_of_another_shape_is_refused(config, tmp_path):
+    plan = make_plan(config, config.training, "run")
+    frames, sketches = load_tokenizers(plan)
+    text = TextTokenizer.from_pretrained(plan.text)
+    export = Export(model=build_model(plan, frames, sketches), text=text, frames=frames)
+    export.save(tmp_path / "export")
+    deeper = replace(config, model=replace(config.model, decoder_depth=3))
+    with pytest.raises(TrainingError, match="another shape"):
+        build_model(replace(plan, config=deeper, initial=str(tmp_path / "export")), frames, None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_three_clips_without_captions_become_a_model_and_a_finetuned_one(config):
+    try:
+        record = pretrain(config)
+        assert pretrain(config) == {"was_complete": True, "export": record["export"]}
+        pretrained = artifacts.load(record["export"])
+        assert pretrained.metadata["validation_loss"] == {}
+        assert {point["step"] for point in pretrained.metadata["curve"]} == {5}
+        finetuned = finetune(config)
+        before, after = (Export.load(r["export"]).model for r in (record, finetuned))
+        moved = (before.decoder.head.bias - after.decoder.head.bias).abs().max()
+        assert 0 < moved < 0.1
+        assert artifacts.load(finetuned["export"]).metadata["initial"] == record["export"]
+    finally:
+        ray.shutdown()

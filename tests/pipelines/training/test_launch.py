@@ -1,0 +1,103 @@
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+from safetensors.torch import load_file
+
+from pipelines.errors import TrainingError
+from pipelines.training import checkpoint
+from pipelines.training.launch import launch
+from pipelines.training.loop import train
+from pipelines.training.ranks import Ranks
+from tests.pipelines.training.toy import ToyBatches, toy_model, toy_run, train_toy
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def _ray():
+    yield
+    ray.shutdown()
+
+
+def average(store):
+    return load_file(Path(checkpoint.newest(str(store), "toy").uri) / checkpoint.EMA_FILE)
+
+
+def test_two_ranks_equal_one_at_the_same_global_batch(tmp_path):
+    one = train_toy(tmp_path / "one")
+    settings = '{"num_workers": 2}'
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+    ]
+    command += ["-m", "tests.pipelines.training.toy", str(tmp_path / "two"), settings]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    two = checkpoint.newest(str(tmp_path / "two"), "toy")
+    assert two.metadata["world_size"] == 2
+    # Only sums over the batch are rounded elsewhere; bfloat16 has eight bits.
+    assert two.metadata["loss"] == pytest.approx(one.metadata["loss"], rel=2e-3)
+    assert two.metadata["validation_loss"] == pytest.approx(
+        one.metadata["validation_loss"], rel=2e-3
+    )
+    with pytest.raises(TrainingError, match="set num_workers=2"):
+        train_toy(tmp_path / "two")
+
+
+@dataclass(frozen=True)
+class KilledBatches(ToyBatches):
+    """At step 3 one rank is killed, once."""
+
+    marker: Path = Path()
+
+    def batch_at(self, step, micro_batch=0):
+        if step == 3 and self.rank == 1 and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch_at(step, micro_batch)
+
+
+def train_rank(plan, observers):
+    store, marker = plan
+    run, ranks = toy_run(store, num_workers=2), Ranks.from_environment()
+    batches = KilledBatches(run.training, ranks.rank, ranks.world_size, marker)
+    train(run, toy_model(), batches, observers=observers)
+
+
+def launch_toy(store, marker):
+    root = toy_run(store).root
+    launch(train_rank, (str(store), marker), root=root, num_workers=2, steps=6)
+    return average(store)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("_ray")
+def test_a_rank_that_is_killed_changes_no_weight(tmp_path, caplog):
+    killed = launch_toy(tmp_path / "killed", tmp_path / "marker")
+    assert "event=restart" in caplog.text
+    whole = launch_toy(tmp_path / "whole", tmp_path / "marker")
+    assert all(torch.equal(killed[name], whole[name]) for name in whole)
+
+
+def refuse(plan, observers):
+    raise TrainingError("what is wrong, in one line")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_a_deliberate_error_of_a_rank_is_the_error_of_the_job_and_not_tried_again(tmp_path, caplog):
+    with pytest.raises(TrainingError, match=r"^what is wrong, in one line$"):
+        launch(refuse, None, root=str(tmp_path / "run"), num_workers=1, steps=1)
+    assert "event=restart" not in caplog.text
