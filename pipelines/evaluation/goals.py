@@ -35,7 +35,7 @@ class Tile:
     @property
     def name(self) -> str:
         """What a reader calls it."""
-        who = {"judge": "the judge on real clips", "vqgan": "VQ-GAN reconstruction"}
+        who = {"judge": "judge, real clips", "vqgan": "VQ-GAN"}
         return f"{who.get(self.score.task, self.score.task)} · {self.score.metric}"
 
     @property
