@@ -1,0 +1,133 @@
+"""The quantizer as physics: what is nearest, where gradients go, where the codebook moves."""
+
+import pytest
+import torch
+
+from nuwa_model.tokenizers.vqgan.quantize import CodebookTrainer, VectorQuantizer, codebook_use
+
+
+def quantizer(vectors):
+    made = VectorQuantizer(*vectors.shape)
+    made.embedding.weight.copy_(vectors)
+    return made
+
+
+def cells(*vectors):
+    """Latents (1, e, 1, t) of these vectors."""
+    return torch.tensor(vectors).T[None, :, None, :]
+
+
+@pytest.fixture
+def corners():
+    return quantizer(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+
+
+def test_each_latent_becomes_its_nearest_vector(corners):
+    quantized = corners(cells([0.9, 0.2], [0.1, 0.7], [-5.0, -5.0]))
+    assert quantized.tokens.tolist() == [[[1, 2, 0]]]
+    torch.testing.assert_close(quantized.latents, cells([1.0, 0.0], [0.0, 1.0], [0.0, 0.0]))
+
+
+def test_nearest_agrees_with_distances_computed_one_by_one():
+    torch.manual_seed(0)
+    made = quantizer(torch.randn(50, 8))
+    latents = torch.randn(3, 8, 5, 4)
+    distances = (latents[:, None] - made.embedding.weight[None, :, :, None, None]).norm(dim=2)
+    assert torch.equal(made.nearest(latents), distances.argmin(dim=1))
+
+
+def test_the_gradient_goes_straight_through(corners):
+    latents = cells([0.9, 0.2], [0.1, 0.7]).requires_grad_()
+    slope = torch.tensor([[[[3.0, -1.0]], [[2.0, 5.0]]]])
+    (corners(latents).latents * slope).sum().backward()
+    assert torch.equal(latents.grad, slope)
+
+
+def test_commitment_pulls_latents_to_their_vectors_and_leaves_the_codebook(corners):
+    latents = cells([0.9, 0.2]).requires_grad_()
+    quantized = corners(latents)
+    assert quantized.commitment.item() == pytest.approx((0.1**2 + 0.2**2) / 2)
+    quantized.commitment.backward()
+    torch.testing.assert_close(latents.grad, cells([-0.1, 0.2]))
+    assert corners.embedding.weight.grad is None
+
+
+def test_quantizing_is_in_float32_inside_autocast(corners):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert corners(cells([0.9, 0.2]).bfloat16()).latents.dtype == torch.float32
+
+
+def test_first_vectors_are_latents_of_the_first_batch():
+    made = VectorQuantizer(16, 4)
+    latents = torch.randn(2, 4, 3, 3)
+    CodebookTrainer(made, seed=0).update(latents, made.nearest(latents))
+    known = latents.permute(0, 2, 3, 1).reshape(-1, 4)
+    assert all((row == known).all(dim=1).any() for row in made.embedding.weight)
+
+
+def test_a_vector_becomes_the_weighted_mean_of_the_latents_that_chose_it():
+    made = VectorQuantizer(1, 1)
+    trainer = CodebookTrainer(made, seed=0, decay=0.9)
+    batches = [cells([float(i)], [float(i + 2)]) for i in range(5)]
+    for batch in batches:
+        trainer.update(batch, torch.zeros(1, 1, 2, dtype=torch.int64))
+    # Closed form: the vector starts at a latent of the first batch, with the weight of one.
+    counts, sums = 1.0, first_place(batches[0])
+    for n, batch in enumerate(batches[1:], start=1):
+        decay = min(0.9, (1 + n) / (10 + n))
+        counts = decay * counts + (1 - decay) * 2
+        sums = decay * sums + (1 - decay) * batch.sum().item()
+    assert made.embedding.weight.item() == pytest.approx(sums / counts)
+
+
+def first_place(batch):
+    made = VectorQuantizer(1, 1)
+    CodebookTrainer(made, seed=0).update(batch, torch.zeros(1, 1, 2, dtype=torch.int64))
+    return made.embedding.weight.item()
+
+
+def test_a_dead_vector_starts_again_where_the_codebook_fits_worst(corners):
+    trainer = CodebookTrainer(corners, seed=0, patience=3)
+    trainer.num_updates = 1  # placed already
+    latents = cells(*[[0.0, 0.0]] * 8, [1.0, 0.0], [0.0, 1.0], [9.0, 9.0])
+    for _ in range(8):
+        trainer.update(latents, tokens := corners.nearest(latents))
+    assert tokens.unique().numel() == 4
+    assert (corners.embedding.weight == torch.tensor([9.0, 9.0])).all(dim=1).any()
+
+
+def test_a_vector_that_started_again_is_not_pulled_back_to_where_it_died(corners):
+    trainer = CodebookTrainer(corners, seed=0, decay=0.99, patience=1)
+    trainer.num_updates = 1
+    trainer.counts += 1000.0  # a long life before
+    trainer.sums += corners.embedding.weight * 1000
+    latents = cells([0.0, 0.0], [9.0, 9.0])
+    trainer.update(latents, torch.zeros(1, 1, 2, dtype=torch.int64))
+    revived = (corners.embedding.weight == 9).all(dim=1).nonzero()[:, 0]
+    trainer.update(latents, torch.stack([torch.tensor([[0, int(revived[0])]])]))
+    torch.testing.assert_close(
+        corners.embedding.weight[revived[0]], torch.tensor([9.0, 9.0]), rtol=1e-6, atol=0
+    )
+
+
+def test_a_resumed_trainer_goes_on_exactly():
+    batches = [torch.randn(1, 4, 3, 3) * (1 + step) for step in range(12)]
+
+    def run(interrupt):
+        made = VectorQuantizer(8, 4)
+        trainer = CodebookTrainer(made, seed=3, patience=2)
+        for step, latents in enumerate(batches):
+            trainer.update(latents, made.nearest(latents))
+            if step == interrupt:
+                state, vectors = trainer.state_dict(), made.embedding.weight.clone()
+                made = quantizer(vectors)
+                trainer = CodebookTrainer(made, seed=99, patience=2)
+                trainer.load_state_dict(state)
+        return made.embedding.weight
+
+    assert torch.equal(run(interrupt=5), run(interrupt=None))
+
+
+def test_use_counts_living_vectors_and_perplexity():
+    assert codebook_use(torch.tensor([5, 5, 5, 5])) == (4, pytest.approx(4))
+    assert codebook_use(torch.tensor([9, 0, 0, 0])) == (1, pytest.approx(1))
