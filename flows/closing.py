@@ -10,30 +10,30 @@ from prefect.logging import get_run_logger
 from flows.stages import Settings
 from pipelines import storage
 
-MAX_NUMBERS = 16
 
+def close_with_report(settings: Settings, record: Mapping[str, Any]) -> None:
+    """Tell the person, and Prefect, what the report says and where it lies.
 
-def close_with_report(settings: Settings) -> None:
-    """Tell the person, and Prefect, what the report holds and where it lies."""
+    Args:
+        settings: Of the run.
+        record: Of the job that wrote the report; its fractions are the key numbers.
+    """
     root = settings.config.report_root
     page = storage.join(root, "index.html")
     metrics = json.loads(storage.read_bytes(storage.join(root, "report.json")))["metrics"]
-    logger = get_run_logger()
-    for line in ("", *table(metrics), "", f"Report: {page}"):
-        logger.info("%s", line)
+    for line in closing_lines(page, record):
+        get_run_logger().info("%s", line)
     create_markdown_artifact(
         f"Report: `{page}`\n\n{markdown(metrics)}", key="report", description="What was measured"
     )
 
 
-def table(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The first numbers, one a line, in columns."""
-    rows = [(str(m["task"]), str(m["metric"]), _number(m["value"])) for m in metrics]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-    return [
-        f"{task:<{widths[0]}}  {metric:<{widths[1]}}  {value:>{widths[2]}}"
-        for task, metric, value in rows[:MAX_NUMBERS]
-    ]
+def closing_lines(page: str, record: Mapping[str, Any]) -> list[str]:
+    """The key numbers in two columns, then where the report is."""
+    numbers = {k: v for k, v in record.items() if isinstance(v, float) and k != "seconds"}
+    width = max(map(len, numbers), default=0)
+    told = [f"{name:<{width}}  {_number(value)}" for name, value in numbers.items()]
+    return [*told, f"Report: {page}"]
 
 
 def markdown(metrics: Iterable[Mapping[str, Any]]) -> str:

@@ -2,12 +2,11 @@
 
 import atexit
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import requests
-
-from flows.ray_head import RayHead
+from flows.ray_head import RayHead, answers
 from nuwa_model.errors import ConfigError
 
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
@@ -22,10 +21,12 @@ class Cluster(NamedTuple):
     Args:
         url: Address of its dashboard.
         patience_s: How long its silence is taken for a hiccup.
+        is_alive: Whether it can still be hoped for.
     """
 
     url: str
     patience_s: float
+    is_alive: Callable[[], bool] = lambda: True
 
     @property
     def is_here(self) -> bool:
@@ -62,11 +63,12 @@ def connect() -> Cluster:
     url = given_address()
     if url is not None:
         return Cluster(url, patience_s=300.0)
-    if _Own.head is not None and not _answers(_Own.head):
+    if _Own.head is not None and not _is_well(_Own.head):
         stop_head()
     start_head_early()
-    assert _Own.head is not None
-    return Cluster(_Own.head.url, patience_s=30.0)
+    head = _Own.head
+    assert head is not None
+    return Cluster(head.url, patience_s=120.0, is_alive=head.is_alive)
 
 
 def stop_head() -> None:
@@ -76,10 +78,5 @@ def stop_head() -> None:
         head.stop()
 
 
-def _answers(head: RayHead) -> bool:
-    if not head.is_alive():
-        return False
-    try:
-        return requests.get(f"{head.url}/api/version", timeout=HTTP_TIMEOUT_S).ok
-    except requests.RequestException:
-        return False
+def _is_well(head: RayHead) -> bool:
+    return head.is_alive() and answers(head.url, timeout_s=HTTP_TIMEOUT_S)

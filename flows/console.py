@@ -21,7 +21,8 @@ class Console(logging.Handler):
         message = record.getMessage()
         if Path(record.pathname).parent != _FLOWS or _OF_RAY.search(message):
             return
-        tqdm.write(_readable(message), file=sys.stdout)
+        line = message if record.module == "closing" else _readable(message)
+        tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
 

@@ -12,5 +12,5 @@ def evaluate(preset: str = "tiny", run: str | None = None, overrides: tuple[str,
     """Draw samples, measure them, and write the report."""
     settings = Settings(preset, run, overrides)
     run_stage("generate", settings)
-    run_stage("score", settings)
-    close_with_report(settings)
+    record = run_stage("score", settings)
+    close_with_report(settings, record)

@@ -4,6 +4,8 @@ The starter holds the other end of this program's stdin. When it ends, in whatev
 included, the kernel closes that end, and the command's whole process group is ended too.
 """
 
+import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 GRACE_S = 10.0
+_PR_SET_PDEATHSIG = 1
 
 
 def start_guarded(
@@ -24,8 +27,15 @@ def start_guarded(
     log: IO[str] | None = None,
 ) -> subprocess.Popen[str]:
     """Start a command that ends with this process, out of reach of the terminal's Ctrl-C."""
+    return start_keeper([str(Path(__file__).resolve()), *command], environment, log)
+
+
+def start_keeper(
+    program: Sequence[str], environment: Mapping[str, str] | None, log: IO[str] | None
+) -> subprocess.Popen[str]:
+    """Start a Python program that calls ``keep`` and is told by its stdin when to end."""
     return subprocess.Popen(
-        [sys.executable, str(Path(__file__).resolve()), *command],
+        [sys.executable, *program],
         stdin=subprocess.PIPE,
         stdout=log or subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
@@ -35,7 +45,7 @@ def start_guarded(
     )
 
 
-def stop_guarded(process: subprocess.Popen[str], *, timeout_s: float = GRACE_S + 5) -> None:
+def stop_guarded(process: subprocess.Popen[str], *, timeout_s: float = 2 * GRACE_S) -> None:
     """End a command started by ``start_guarded`` and wait until it is gone."""
     assert process.stdin is not None
     process.stdin.close()
@@ -53,24 +63,45 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def main() -> None:
-    """Run the command of the command line until it ends or stdin does."""
-    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
-    threading.Thread(target=_end_with_stdin, args=(command,), daemon=True).start()
-    sys.exit(command.wait())
+def keep(command: Sequence[str], *, until_stdin_ends: bool = True) -> int:
+    """Run a command until it ends, SIGTERM comes or stdin ends; return its exit code.
+
+    Should this process be the one that SIGKILL takes, the kernel sends the command a SIGTERM.
+    """
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent
+    )
+    signal.signal(signal.SIGTERM, lambda *_: _end_later(process))
+    if until_stdin_ends:
+        threading.Thread(target=_end_with_stdin, args=(process,), daemon=True).start()
+    code = process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # whatever its leader left behind
+    return code
 
 
-def _end_with_stdin(command: subprocess.Popen[bytes]) -> None:
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end_with_stdin(process: subprocess.Popen[bytes]) -> None:
     sys.stdin.read()
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(command.pid, sign)
-            command.wait(GRACE_S)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    _end(process)
+
+
+def _end_later(process: subprocess.Popen[bytes]) -> None:
+    threading.Thread(target=_end, args=(process,), daemon=True).start()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the leader, which knows how to end its family; then end whoever is left."""
+    process.terminate()
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(keep(sys.argv[1:]))

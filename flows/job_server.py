@@ -80,10 +80,10 @@ class JobServer:
                 return question(self._connect())
             # OSError covers lost connections; Ray raises RuntimeError for every other answer.
             except (OSError, RuntimeError) as error:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or not self._cluster.is_alive():
                     raise JobLostError(
-                        f"The Ray dashboard at {self._cluster.url} has not answered for "
-                        f"{self._cluster.patience_s:.0f} s: {' '.join(str(error).split())[:200]}"
+                        f"The Ray dashboard at {self._cluster.url} does not answer any more: "
+                        f"{' '.join(str(error).split())[:200]}"
                     ) from error
             time.sleep(1.0)
 

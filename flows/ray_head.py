@@ -1,23 +1,26 @@
 """A Ray head of this machine's own, with its dashboard on loopback.
 
-Run as a program, it keeps a head until stdin closes, prints one JSON line when it is ready, and
-takes every process of the head with it. Nothing else ends a head, and nobody else's is touched.
+Run as a program, it keeps a head until stdin closes or SIGTERM comes, and takes every process
+of the head with it. Nothing else ends a head, and nobody else's is touched.
 """
 
 import argparse
-import json
-import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import requests
+
+from flows.guard import free_port, keep, start_keeper, stop_guarded
 from nuwa_model.errors import NuwaError
 
 OBJECT_STORE_BYTES = 256 * 2**20
+START_TIMEOUT_S = 180.0
+DASHBOARD_PORT = 8265
 ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
@@ -26,99 +29,97 @@ class RayHeadError(NuwaError):
 
 
 class RayHead:
-    """A head that runs as long as this process, or until ``stop``.
+    """A head that runs as long as this process, or until ``stop``."""
 
-    Args:
-        dashboard_port: Port of the dashboard; 0 takes the first free one from 8265.
-    """
-
-    def __init__(self, *, dashboard_port: int = 0) -> None:
-        environment = {**os.environ, **ENVIRONMENT}
-        # The head must not look for another cluster, and has its own idea of these.
-        for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
-            environment.pop(name, None)
+    def __init__(self) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, lives as long as the head
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.ray_head", "--dashboard-port", str(dashboard_port)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=environment,
-            start_new_session=True,
-            text=True,
-        )
-        self._url: str | None = None
+        # Not the usual port: of two commands started at once, both might find it free, and one
+        # would then give its jobs to the other's head.
+        port = free_port()
+        self._url, self._is_ready = f"http://127.0.0.1:{port}", False
+        program = ["-m", "flows.ray_head", "--dashboard-port", str(port)]
+        self._process: subprocess.Popen[str] = start_keeper(program, ENVIRONMENT, self._log)
 
     @property
     def url(self) -> str:
-        """Address of the dashboard; the first look waits until the head is ready."""
-        if self._url is None:
-            assert self._process.stdout is not None
-            line = self._process.stdout.readline()
-            if not line:
+        """Address of the dashboard; the first look waits until it answers."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._is_ready:
+            self._is_ready = answers(self._url)
+            if not self._is_ready and (not self.is_alive() or time.monotonic() > deadline):
                 raise RayHeadError(f"The local Ray head did not start: {self._last_words()}")
-            self._url = json.loads(line)["url"]
+            time.sleep(0.1)
         return self._url
 
     def is_alive(self) -> bool:
-        """Whether the head's own process still runs."""
+        """Whether the head still runs."""
         return self._process.poll() is None
 
     def stop(self) -> None:
         """End the head and wait until its processes are gone."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop_guarded(self._process)
 
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()
-        return lines[-1] if lines else f"exit code {self._process.wait()}"
+        return lines[-1] if lines else "it said nothing"
+
+
+def answers(url: str, *, timeout_s: float = 5.0) -> bool:
+    """Whether a Ray dashboard answers at this address."""
+    try:
+        return requests.get(f"{url}/api/version", timeout=timeout_s).ok
+    except requests.RequestException:
+        return False
+
+
+def usual_port(port: int) -> int:
+    """This port, or a free one where somebody has it."""
+    try:
+        requests.get(f"http://127.0.0.1:{port}", timeout=5)
+    except requests.ConnectionError:
+        return port
+    except requests.RequestException:
+        return free_port()
+    return free_port()
 
 
 def main() -> None:
-    """Keep a head until stdin closes, or a signal comes."""
+    """Keep a head until stdin closes or SIGTERM comes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--dashboard-port", type=int, default=0)
-    parser.add_argument("--stay", action="store_true", help="until SIGTERM, not stdin's end")
+    parser.add_argument("--dashboard-port", type=int, default=DASHBOARD_PORT)
+    parser.add_argument("--stay", action="store_true", help="do not look at stdin")
     arguments = parser.parse_args()
     os.environ.update(ENVIRONMENT)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # The head must not take itself for a part of another cluster.
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        os.environ.pop(name, None)
     root = Path(tempfile.mkdtemp(prefix="nuwa-ray-"))
     try:
-        _keep_head(root, arguments.dashboard_port, stay=arguments.stay)
+        code = keep(_command(root, arguments.dashboard_port), until_stdin_ends=not arguments.stay)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+    sys.exit(code)
 
 
-def _keep_head(root: Path, port: int, *, stay: bool) -> None:
-    import ray  # here, so that importing this module costs nothing
+def _command(root: Path, dashboard_port: int) -> list[str]:
+    """``ray start`` with a folder and ports of its own.
 
-    context = ray.init(
-        address="local",
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=port or None,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        _temp_dir=str(root),
-    )
-    try:
-        # A job's driver finds its cluster by this file as soon as the machine runs two of them;
-        # `ray start` writes it and `ray.init` does not.
-        address = ray.get_runtime_context().gcs_address
-        (root / "ray_current_cluster").write_text(address)
-        print(
-            json.dumps({"url": f"http://{context.dashboard_url}", "address": address}), flush=True
-        )
-        signal.pause() if stay else sys.stdin.read()
-    finally:
-        ray.shutdown()
+    Two heads that share a folder hand each other's jobs to the wrong cluster, and of two that
+    share a port of the dashboard's agent, 52365 by default, the later takes no jobs.
+    """
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    options = {
+        "port": 0,
+        "ray-client-server-port": free_port(),
+        "include-dashboard": "true",
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": dashboard_port,
+        "dashboard-agent-listen-port": 0,
+        "object-store-memory": OBJECT_STORE_BYTES,
+        "temp-dir": root,
+    }
+    return [*ray, *(f"--{name}={value}" for name, value in options.items())]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What every flow is told, and how it runs one stage: a job, unless its artifacts stand already."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prefect.logging import get_run_logger
 
@@ -31,11 +31,16 @@ class Settings(NamedTuple):
         return load_config(self.run, preset=self.preset, overrides=self.overrides)
 
 
-def run_stage(job: str, settings: Settings) -> None:
-    """Run a job by name; one whose artifacts are all complete is not even started."""
+def run_stage(job: str, settings: Settings) -> dict[str, Any]:
+    """Run a job by name and return its record.
+
+    One whose artifacts are all complete is not even started; it would only say so.
+    """
     config = settings.config
     made = {kind: name(config) for kind, name in MAKES.get(job, {}).items()}
     if made and all(artifacts.is_complete(config.store, *item) for item in made.items()):
         get_run_logger().info("%s is already complete: %s", job, ", ".join(made.values()))
-        return
-    run_job(Job(name=job, preset=settings.preset, run=settings.run, overrides=settings.overrides))
+        return {"job": job, "was_complete": True}
+    return run_job(
+        Job(name=job, preset=settings.preset, run=settings.run, overrides=settings.overrides)
+    )

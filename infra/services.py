@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from flows.guard import free_port
+from flows.ray_head import DASHBOARD_PORT, usual_port
 from flows.ray_head import ENVIRONMENT as RAY_ENVIRONMENT
 from pipelines.config import RUN_PRESETS
 
@@ -113,13 +113,13 @@ def _create_pool(api: str) -> None:
 
 
 def _start_server() -> Service:
-    port = _port(4200)
+    port = usual_port(4200)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
     return _start("prefect-server", [*command, "--port", str(port)], f"http://127.0.0.1:{port}")
 
 
 def _start_head() -> Service:
-    port = _port(8265)
+    port = usual_port(DASHBOARD_PORT)
     command = [sys.executable, "-m", "flows.ray_head", "--stay", "--dashboard-port", str(port)]
     return _start("ray-head", command, f"http://127.0.0.1:{port}")
 
@@ -182,12 +182,6 @@ def _prefect(*words: str) -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode:
         sys.exit(f"error: `prefect {' '.join(words)}` failed:\n{ended.stdout}{ended.stderr}")
-
-
-def _port(wanted: int) -> int:
-    """The usual port, or another if somebody has it."""
-    taken = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == "LISTEN"}
-    return free_port() if wanted in taken else wanted
 
 
 def _say(server: str, head: str, api: str) -> None:

@@ -1,0 +1,113 @@
+"""Whatever ends, nothing stays behind, and the same command finishes the rest."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from pipelines.artifacts import is_complete
+from pipelines.config import load_config
+from pipelines.names import text_tokenizer_name
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+MANY = ("dataset.shapes.num_train=300", "dataset.shapes.num_validation=20")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def prepare(store, tmp_path_factory):
+    """Start ``nuwa run prepare-data`` on enough videos to be in time for an accident."""
+    home = tmp_path_factory.getbasetemp() / "prefect"
+    started = []
+
+    def start():
+        settings = [*MANY, f"store={store}"]
+        program = "from flows.cli import main; main()"
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "run", "prepare-data", "--set", *settings],
+            env={**os.environ, "PREFECT_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.stdout.close()
+        process.kill()
+
+
+def wait_for(find, what, timeout_s=240):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if found := find():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"no {what} within {timeout_s} s")
+
+
+def descendants(process):
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def family_at_work(process, store):
+    """All processes of a run, once its first job is writing or decoding videos."""
+
+    def look():
+        return list((store / "media/train").glob("*.mp4")) and descendants(process)
+
+    return wait_for(look, "video of the first job")
+
+
+def named(family, name):
+    for process in family:
+        try:
+            if any(name in word for word in process.cmdline()):
+                return process
+        except psutil.NoSuchProcess:
+            continue
+    raise AssertionError(f"no {name} among {family}")
+
+
+def is_done(store):
+    return is_complete(str(store), "text_tokenizer", text_tokenizer_name(load_config()))
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_flow_leaves_no_process_and_goes_on(prepare, store, sign):
+    run = prepare()
+    family = family_at_work(run, store)
+    run.send_signal(sign)
+    assert run.wait(120) != 0
+    _, alive = psutil.wait_procs(family, timeout=120)
+    assert not alive
+    assert not is_done(store)
+    again = prepare()
+    said, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, said
+    assert "320 sources: 320 with clips" in said
+    assert is_done(store)
+
+
+@pytest.mark.parametrize("victim", ["pipelines.jobs.decode_clips", "raylet", "flows.ray_head"])
+def test_a_process_that_is_killed_costs_a_retry(prepare, store, victim):
+    run = prepare()
+    named(family_at_work(run, store), victim).kill()
+    said, _ = run.communicate(timeout=600)
+    assert run.returncode == 0, said
+    assert said.count("▸ python -m pipelines.jobs.decode_clips") == 2
+    assert "320 sources: 320 with clips" in said
