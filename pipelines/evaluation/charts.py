@@ -56,7 +56,7 @@ def curve_chart(curves: Curves, *, name: str, value: str) -> str:
         axes.set_ylabel(value)
         axes.grid(alpha=0.15, color=_INK)
         if len(curves) > 1:
-            axes.legend(frameon=False, ncols=min(4, len(curves)))
+            figure.legend(loc="outside upper left", frameon=False, ncols=min(4, len(curves)))
         return _inline(figure)
 
 
