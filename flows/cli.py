@@ -95,7 +95,10 @@ def _run_with_prefect(name: str, **parameters: Any) -> None:
     with serving() as wait:
         flow = _load(name)
         wait()
-        flow(**parameters)
+        try:
+            flow(**parameters)
+        finally:
+            cluster.release_head()  # it goes while Prefect sends its last words
 
 
 def _load(name: str) -> Callable[..., Any]:

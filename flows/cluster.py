@@ -71,6 +71,12 @@ def connect() -> Cluster:
     return Cluster(head.url, patience_s=120.0, is_alive=head.is_alive)
 
 
+def release_head() -> None:
+    """Let the head of this process go, without waiting for its end."""
+    if _Own.head is not None:
+        _Own.head.release()
+
+
 def stop_head() -> None:
     """End the head that this process started, if any."""
     head, _Own.head = _Own.head, None

@@ -9,8 +9,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 _FLOWS = Path(__file__).parent
-_OF_RAY = re.compile(r"INFO job_manager\.py|^Running entrypoint for job ")
-"""Lines that Ray writes into every job's log."""
+_PREFIX = re.compile(r"^\(\w+ pid=\d+(, ip=[\d.]+)?\) ")
+_NOT_HERE = re.compile(
+    r"INFO job_manager\.py|^Running entrypoint for job |^\(TrainController |core_worker\.cc:"
+    r"|Setting up process group for: |Reporting training result |\) step=\d+ task="
+)
+"""What Ray says about itself, and every step of training: for Prefect's log, not for a terminal."""
 
 
 class Console(logging.Handler):
@@ -19,7 +23,7 @@ class Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show one line, above a progress bar if there is one."""
         message = record.getMessage()
-        if Path(record.pathname).parent != _FLOWS or _OF_RAY.search(message):
+        if Path(record.pathname).parent != _FLOWS or _NOT_HERE.search(message):
             return
         line = message if record.module == "closing" else _readable(message)
         tqdm.write(line, file=sys.stdout)
@@ -34,8 +38,10 @@ def attach_console() -> None:
 
 def _readable(message: str) -> str:
     """A job's record as a short line; everything else as it is."""
+    if message.startswith("python -m "):
+        return f"▸ {message}"
     if not message.startswith('{"job": '):
-        return f"    {message}" if not message.startswith("python -m ") else f"▸ {message}"
+        return f"    {_PREFIX.sub('', message)}"
     record = json.loads(message)
     name, seconds = record.pop("job"), record.pop("seconds")
     facts = "  ".join(f"{key}={value}" for key, value in record.items() if _is_short(value))

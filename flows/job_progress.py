@@ -26,6 +26,7 @@ class JobProgress:
         self._name, self._logger = name, logger
         self._artifact: UUID | None = None
         self._mirrored_at = self._logged_at = 0.0
+        self._shown: ProgressLine | None = None
         self._bar: tqdm | None = None
 
     def __enter__(self) -> "JobProgress":
@@ -38,6 +39,9 @@ class JobProgress:
 
     def show(self, line: ProgressLine) -> None:
         """Show one progress line wherever somebody may be looking."""
+        if line == self._shown:
+            return
+        self._shown = line
         self._draw(line)
         is_last = line.done >= line.total
         now = time.monotonic()

@@ -21,7 +21,11 @@ from nuwa_model.errors import NuwaError
 OBJECT_STORE_BYTES = 256 * 2**20
 START_TIMEOUT_S = 180.0
 DASHBOARD_PORT = 8265
-ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_COLOR_PREFIX": "0",  # in logs that are read in Prefect
+}
 
 
 class RayHeadError(NuwaError):
@@ -54,6 +58,11 @@ class RayHead:
     def is_alive(self) -> bool:
         """Whether the head still runs."""
         return self._process.poll() is None
+
+    def release(self) -> None:
+        """Begin to end the head; ``stop`` waits for it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
     def stop(self) -> None:
         """End the head and wait until its processes are gone."""
@@ -90,10 +99,11 @@ def main() -> None:
     parser.add_argument("--dashboard-port", type=int, default=DASHBOARD_PORT)
     parser.add_argument("--stay", action="store_true", help="do not look at stdin")
     arguments = parser.parse_args()
-    os.environ.update(ENVIRONMENT)
-    # The head must not take itself for a part of another cluster.
-    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
-        os.environ.pop(name, None)
+    # The head must not take itself for a part of another cluster, and what asks the dashboard
+    # from inside a job must find this one, however many the machine runs.
+    os.environ.pop("RAY_ADDRESS", None)
+    dashboard = f"http://127.0.0.1:{arguments.dashboard_port}"
+    os.environ.update(ENVIRONMENT, RAY_API_SERVER_ADDRESS=dashboard)
     root = Path(tempfile.mkdtemp(prefix="nuwa-ray-"))
     try:
         code = keep(_command(root, arguments.dashboard_port), until_stdin_ends=not arguments.stay)
