@@ -21,7 +21,9 @@ def main() -> None:
         sys.exit(f"error: Python 3.11 to 3.13 is needed, but {sys.executable} is {sys.version[:6]}")
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not stamp.exists():
+        if stamp.exists():
+            stamp.touch()  # make compares times
+        else:
             _install(folder, stamp)
 
 
@@ -30,7 +32,10 @@ def _install(folder: Path, stamp: Path) -> None:
     unfinished = folder / ".unfinished"
     print(f"Installing locked versions into {folder} (once; a few minutes)", flush=True)
     is_whole = (folder / "bin/python").exists() and not unfinished.exists()
-    venv.create(folder, clear=not is_whole, with_pip=True, symlinks=True)
+    try:
+        venv.create(folder, clear=not is_whole, with_pip=True, symlinks=True)
+    except subprocess.CalledProcessError:
+        sys.exit(f"error: {sys.executable} has no pip to give: install its venv package.")
     unfinished.touch()
     locked = ["-r", str(ROOT / "requirements.lock")]
     _pip(folder, "--no-deps", "--no-compile", *locked)
