@@ -1,0 +1,201 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nuwa_model.config import NuwaConfig
+from nuwa_model.decoder import slot_grid
+from nuwa_model.encoder import Context
+from nuwa_model.errors import ConfigError, GridError
+from nuwa_model.generation import Sampling, generate
+from nuwa_model.generation.noise import uniform
+from nuwa_model.generation.sample import draw
+from nuwa_model.generation.schedule import plan_passes, ring_frames, window_slots
+from nuwa_model.grid import Extent, Grid
+from nuwa_model.model import Nuwa
+
+WINDOW = Extent(3, 3, 3)
+
+
+def num_steps(grid, extent):
+    """Passes that sample at least one cell."""
+    return sum(
+        any(c < grid.w for _, _, c in p.slots) for p in plan_passes(grid, extent, "wavefront")
+    )
+
+
+@pytest.mark.parametrize(
+    ("grid", "extent", "steps"),
+    [
+        (Grid(1, 21, 21), WINDOW, 61),
+        (Grid(10, 21, 21), WINDOW, 97),
+        (Grid(4, 32, 32), WINDOW, 106),
+        (Grid(10, 21, 21), Extent(7, 7, 7), 245),
+    ],
+)
+def test_a_wave_takes_as_many_steps_as_the_window_allows(grid, extent, steps):
+    assert num_steps(grid, extent) == steps
+
+
+def test_waves_run_down_an_image_two_columns_behind_one_another():
+    grid, waves = Grid(1, 3, 4), {}
+    for number, step in enumerate(plan_passes(grid, WINDOW, "wavefront")):
+        waves.update(dict.fromkeys(step.slots, number))
+    drawn = [[waves[(0, r, c)] for c in range(grid.w)] for r in range(grid.h)]
+    assert drawn == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]]
+
+
+GRIDS = st.builds(Grid, st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
+EXTENTS = st.builds(Extent, *[st.sampled_from([1, 3, 5, 7])] * 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(grid=GRIDS, extent=EXTENTS)
+def test_no_slot_is_read_before_it_is_written_or_after_it_is_overwritten(grid, extent):
+    slots, ring, written = slot_grid(grid), {}, set()
+    frames = ring_frames(slots, extent)
+    for step in plan_passes(grid, extent, "wavefront"):
+        for f, r, c in step.slots:
+            assert c == 0 or (f, r, c - 1) in written, "its own token was not sampled before"
+        for f, r, c in step.slots:
+            ring[(f % frames, r, c)] = f
+        for slot in step.slots:
+            for f, r, c in window_slots(slot, slots, extent):
+                assert ring.get((f % frames, r, c)) == f
+        written.update(step.slots)
+    assert len(written) == slots.num_cells
+
+
+def make_model(grid, extent, seed=0):
+    """A tiny model in float64 whose logits are far from equal."""
+    torch.manual_seed(seed)
+    config = replace(
+        NuwaConfig(), dim=16, num_heads=2, text_length=4, target_grid=grid, extent=extent
+    )
+    model = Nuwa(config).double().eval()
+    with torch.no_grad():
+        model.decoder.head.project_out.weight.mul_(100)
+    return model
+
+
+def make_context(model, is_sketch, batch=2, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    grid = model.config.target_grid if is_sketch else model.config.text_grid
+    tokens = torch.randint(32, (batch, *grid), generator=generator)
+    mask = torch.ones(batch, grid.num_cells, dtype=torch.bool)
+    mask[0, grid.num_cells // 2 + 1 :] = is_sketch
+    with torch.no_grad():
+        return model.encoder(tokens, mask, is_sketch=is_sketch)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    grid=GRIDS,
+    extent=EXTENTS,
+    is_sketch=st.booleans(),
+    guidance=st.sampled_from([1.0, 2.5]),
+    share_known=st.sampled_from([0.0, 0.4]),
+    known_frames=st.integers(0, 2),
+    seed=st.integers(0, 2**40),
+)
+def test_waves_draw_the_very_tokens_that_one_cell_at_a_time_draws(
+    grid, extent, is_sketch, guidance, share_known, known_frames, seed
+):
+    model = make_model(grid, extent)
+    context = make_context(model, is_sketch)
+    empty = None if guidance == 1 else make_context(model, is_sketch=False, seed=2)
+    random = torch.rand(2, *grid, generator=torch.Generator().manual_seed(3))
+    known = torch.where(random < share_known, (random * 160).long(), -1)
+    known[:, :known_frames] = 7
+    tokens = [
+        generate(
+            model,
+            context,
+            target_grid=grid,
+            sampling=Sampling(seed=seed, guidance=guidance, top_p=0.9, top_k=40),
+            known=known,
+            unconditional=empty,
+            schedule=schedule,
+        ).tokens
+        for schedule in ("wavefront", "sequential")
+    ]
+    assert torch.equal(*tokens)
+    assert torch.equal(tokens[0][known >= 0], known[known >= 0])
+
+
+def test_cached_decoding_follows_the_model_s_own_logits():
+    grid = Grid(3, 4, 4)
+    model = make_model(grid, WINDOW)
+    context = make_context(model, is_sketch=False)
+    sampling = Sampling(temperature=0)
+    tokens = generate(model, context, target_grid=grid, sampling=sampling).tokens
+    with torch.no_grad():
+        assert torch.equal(model.decoder(tokens, context).argmax(dim=-1), tokens)
+
+
+def test_a_given_first_frame_is_filled_in_one_pass():
+    grid = Grid(3, 4, 4)
+    passes = plan_passes(grid, WINDOW, "wavefront", known_frames=1)
+    assert len(passes[0].slots) == 4 * 5
+    assert len(passes) < len(plan_passes(grid, WINDOW, "wavefront"))
+
+
+def test_a_sample_does_not_depend_on_the_batch_that_it_is_drawn_in():
+    grid = Grid(2, 3, 3)
+    model = make_model(grid, WINDOW)
+    context = make_context(model, is_sketch=False)
+    sampling = Sampling(seed=5)
+    both = generate(model, context, target_grid=grid, sampling=sampling).tokens
+    alone = Context(context.states[1:], context.grid, context.extent, context.mask[1:])
+    one = generate(
+        model, alone, target_grid=grid, sampling=sampling, sample_ids=torch.tensor([1])
+    ).tokens
+    assert torch.equal(one[0], both[1])
+
+
+def test_a_target_larger_than_the_model_s_is_refused():
+    model = make_model(Grid(1, 2, 2), WINDOW)
+    context = make_context(model, is_sketch=False)
+    with pytest.raises(GridError, match="larger than the model"):
+        generate(model, context, target_grid=Grid(1, 3, 2), sampling=Sampling())
+
+
+def test_guidance_without_an_unconditional_context_is_refused():
+    model = make_model(Grid(1, 2, 2), WINDOW)
+    context = make_context(model, is_sketch=False)
+    with pytest.raises(ConfigError, match="belong together"):
+        generate(model, context, target_grid=Grid(1, 2, 2), sampling=Sampling(guidance=2))
+
+
+def test_noise_is_uniform_and_different_in_every_cell_sample_and_seed():
+    noise = uniform(3, torch.arange(50), torch.arange(400))
+    assert noise.unique().numel() == noise.numel()
+    assert noise.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert noise.std().item() == pytest.approx(math.sqrt(1 / 12), rel=0.02)
+    assert not torch.equal(noise, uniform(3 + 2**33, torch.arange(50), torch.arange(400)))
+
+
+def test_tokens_are_drawn_as_often_as_their_probability_says():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(1, 20_000, 4)
+    noise = uniform(0, torch.arange(1), torch.arange(20_000))
+    shares = torch.bincount(draw(logits, noise, Sampling()).flatten()) / 20_000
+    assert shares.tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.012)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "kept"),
+    [
+        (Sampling(top_k=2), {0, 1}),
+        (Sampling(top_p=0.6), {0, 1}),
+        (Sampling(top_p=0.5), {0}),
+        (Sampling(temperature=0), {0}),
+        (Sampling(), {0, 1, 2, 3}),
+    ],
+)
+def test_cut_off_tokens_are_never_drawn(sampling, kept):
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(1, 2_000, 4)
+    noise = uniform(0, torch.arange(1), torch.arange(2_000))
+    assert set(draw(logits, noise, sampling).unique().tolist()) == kept

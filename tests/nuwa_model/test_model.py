@@ -1,0 +1,139 @@
+import math
+from dataclasses import replace
+from textwrap import dedent
+
+import pytest
+import torch
+
+from nuwa_model.batch import Batch
+from nuwa_model.config import NuwaConfig
+from nuwa_model.errors import ConfigError, WeightsError
+from nuwa_model.grid import Grid
+from nuwa_model.losses import next_token_loss
+from nuwa_model.model import Nuwa
+from nuwa_model.presets import PRESETS, SKETCH_VQGANS, VQGANS
+from nuwa_model.tasks import TASKS
+from tests.nuwa_model.drawing import draw
+
+CONFIG = replace(NuwaConfig(), target_grid=Grid(2, 4, 5))
+
+
+def make_batch(task="T2V", batch=2, config=CONFIG):
+    generator = torch.Generator().manual_seed(1)
+    grid = config.target_grid if TASKS[task].target == "video" else config.image_grid
+    is_text = TASKS[task].condition != "sketch"
+    shape = (config.text_length, 1, 1) if is_text else grid
+    high = config.text_vocabulary if is_text else config.sketch_codebook_size
+    condition = torch.randint(1, high, (batch, *shape), generator=generator)
+    return Batch(
+        task=TASKS[task],
+        target=torch.randint(config.codebook_size, (batch, *grid), generator=generator),
+        condition=condition,
+        condition_mask=torch.ones(batch, condition[0].numel(), dtype=torch.bool),
+    )
+
+
+@pytest.mark.parametrize("task", ["T2I", "T2V", "V2V", "S2I", "S2V"])
+def test_a_model_that_knows_nothing_pays_the_log_of_the_vocabulary(task):
+    torch.manual_seed(0)
+    batch = make_batch(task)
+    loss = next_token_loss(Nuwa(CONFIG)(batch), batch.target)
+    assert loss.item() == pytest.approx(math.log(CONFIG.codebook_size), rel=0.02)
+
+
+def test_a_prediction_depends_on_the_whole_causal_neighborhood_and_on_nothing_later():
+    torch.manual_seed(0)
+    config = replace(CONFIG, decoder_depth=1)
+    model, batch = Nuwa(config).double(), make_batch(config=config)
+    embedded = []
+
+    def keep(module, args, output):
+        output.retain_grad()
+        embedded.append(output)
+
+    model.decoder.embedding.register_forward_hook(keep)
+    model(batch)[0, 1, 2, 2].pow(2).sum().backward()
+    seen = embedded[0].grad[0].abs().sum(dim=-1) > 0
+    picture = """\
+        .....
+        .###.
+        .###.
+        .###.
+
+        .....
+        .###.
+        .#...
+        ....."""
+    assert draw(seen, config.target_grid) == dedent(picture)
+
+
+def test_no_prediction_depends_on_its_own_or_a_later_token():
+    torch.manual_seed(0)
+    model, batch = Nuwa(CONFIG).double(), make_batch(batch=1)
+    with torch.no_grad():
+        before = model(batch).flatten(1, 3)
+        for cell in (0, 7, 23, 39):
+            other = batch.target.clone().flatten(1)
+            other[:, cell:] = (other[:, cell:] + 1) % CONFIG.codebook_size
+            changed = model(replace(batch, target=other.reshape(batch.target.shape)))
+            torch.testing.assert_close(changed.flatten(1, 3)[:, : cell + 1], before[:, : cell + 1])
+
+
+def test_the_condition_reaches_every_prediction():
+    torch.manual_seed(0)
+    model, batch = Nuwa(CONFIG), make_batch()
+    other = replace(batch, condition=batch.condition.flip(1))
+    with torch.no_grad():
+        moved = (model(batch) - model(other)).abs().amax(dim=-1)
+    assert (moved > 0).all()
+
+
+def test_one_batch_can_be_learned_by_heart():
+    torch.manual_seed(0)
+    model, batch = Nuwa(CONFIG), make_batch()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = next_token_loss(model(batch), batch.target)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+
+
+def test_the_paper_s_model_has_870_million_parameters_by_its_convention():
+    with torch.device("meta"):
+        model = Nuwa(PRESETS["nuwa_870m"])
+    assert model.num_parameters() == pytest.approx(870e6, rel=0.01)
+
+
+def test_every_preset_s_parts_fit_together():
+    assert PRESETS.keys() == VQGANS.keys() == SKETCH_VQGANS.keys()
+    for name, config in PRESETS.items():
+        assert config.codebook_size == VQGANS[name].codebook_size
+        assert config.codebook_dim == VQGANS[name].codebook_dim
+        assert config.sketch_codebook_size == SKETCH_VQGANS[name].codebook_size
+        assert config.sketch_codebook_dim == SKETCH_VQGANS[name].codebook_dim
+
+
+def test_a_saved_model_gives_the_same_logits(tmp_path):
+    torch.manual_seed(0)
+    model, batch = Nuwa(CONFIG), make_batch()
+    model.set_codebooks(torch.randn(CONFIG.codebook_size, CONFIG.codebook_dim))
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(Nuwa.from_pretrained(tmp_path)(batch), model(batch))
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(WeightsError, match="holds no NÜWA model"):
+        Nuwa.from_pretrained(tmp_path)
+
+
+def test_a_codebook_of_another_size_is_refused_with_the_setting_to_change():
+    with pytest.raises(WeightsError, match=r"model\.codebook_size"):
+        Nuwa(CONFIG).set_codebooks(torch.randn(3, CONFIG.codebook_dim))
+
+
+def test_heads_that_do_not_divide_the_width_are_refused_with_the_nearest_width():
+    with pytest.raises(ConfigError, match="the nearest that is, is 64"):
+        NuwaConfig(dim=65)
