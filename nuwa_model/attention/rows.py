@@ -9,11 +9,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from nuwa_model.attention.product import masked_product
 from nuwa_model.attention.window import Offset, centers_on_axis, nearby_mask
 from nuwa_model.errors import GridError
 from nuwa_model.grid import Extent, Grid
@@ -46,16 +46,16 @@ def attend(
     k, v = (_take_rows(x, plan.rows, key_grid) for x in (k, v))
     batch = q.shape[0] // plan.rows.shape[0]
     mask = plan.mask.repeat(batch, 1, 1)[:, None]  # (b r, 1, qw, k kw)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = masked_product(q, k, v, mask)
     return rearrange(out, "(b r) n qw e -> b n (r qw) e", b=batch)
 
 
 def _take_rows(
     x: Float[Tensor, "b n t e"], rows: Int[Tensor, "r k"], grid: Grid
 ) -> Float[Tensor, "br n kw e"]:
-    x = rearrange(x, "b n (r w) e -> b r n w e", w=grid.w)
-    taken = x[:, rows]  # (b, r, k, n, w, e)
-    return rearrange(taken, "b r k n w e -> (b r) n (k w) e")
+    x = rearrange(x, "b n (r w) e -> b r w n e", w=grid.w)
+    taken = x.index_select(1, rows.flatten())  # (b, r k, w, n, e)
+    return rearrange(taken, "b (r k) w n e -> (b r) n (k w) e", k=rows.shape[1])
 
 
 @lru_cache(maxsize=32)
