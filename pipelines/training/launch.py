@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -55,12 +56,13 @@ def launch(
     Raises:
         TrainingError: A deliberate error of a rank, in one line, or ranks died too often.
     """
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # to see the end sooner
     cluster.connect()
     storage.delete(_refusal(root))
     with _progress(root, steps):
         for attempt in range(1 + MAX_FAILURES):
             try:
-                _trainer(train_rank, plan, root, num_workers).fit()
+                _trainer(train_rank, plan, root, num_workers, steps).fit()
             except WorkerGroupError as error:
                 _raise_refusal(root)
                 _judge(error)
@@ -72,16 +74,21 @@ def launch(
 
 
 def _trainer(
-    train_rank: Callable[[Plan, Observers], object], plan: Plan, root: str, num_workers: int
+    train_rank: Callable[[Plan, Observers], object],
+    plan: Plan,
+    root: str,
+    num_workers: int,
+    steps: int,
 ) -> TorchTrainer:
     has_gpus = ray.cluster_resources().get("GPU", 0) > 0
     processors = _processors_for_a_rank(num_workers)
-    return TorchTrainer(
+    return _Trainer(
         _run_rank,
         train_loop_config={
             "train_rank": train_rank,
             "plan": plan,
             "root": root,
+            "steps": steps,
             "threads": max(1, int(processors)),
         },
         scaling_config=ScalingConfig(
@@ -98,11 +105,25 @@ def _trainer(
     )
 
 
+class _Trainer(TorchTrainer):
+    """Ray's, without the process that asks the dashboard once a second whether training lives.
+
+    It would free processors if Ray's controller died; they are free when the job ends, and where
+    there is no dashboard it fails and says so once a second.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
+
+
 def _run_rank(arguments: Mapping[str, Any]) -> None:
     torch.set_num_threads(arguments["threads"])  # Ray and torchrun may have said one
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("pipelines").setLevel(logging.INFO)
-    observers = Observers(on_step=_StepFile(arguments["root"]), on_checkpoint=_report)
+    observers = Observers(
+        on_step=_StepFile(arguments["root"], arguments["steps"]), on_checkpoint=_report
+    )
     try:
         arguments["train_rank"](arguments["plan"], observers)
     except NuwaError as error:
@@ -153,12 +174,12 @@ def _short(error: WorkerGroupError) -> str:
 class _StepFile:
     """Tells the job's process how far rank 0 is; the store is all they surely share."""
 
-    def __init__(self, root: str) -> None:
-        self._uri = storage.join(root, "progress.json")
+    def __init__(self, root: str, steps: int) -> None:
+        self._uri, self._steps = storage.join(root, "progress.json"), steps
         self._last = -math.inf
 
     def __call__(self, done: int, note: str) -> None:
-        if time.monotonic() - self._last >= _PROGRESS_EVERY_S:
+        if done == self._steps or time.monotonic() - self._last >= _PROGRESS_EVERY_S:
             self._last = time.monotonic()
             storage.replace_bytes(self._uri, json.dumps({"done": done, "note": note}).encode())
 
@@ -170,10 +191,11 @@ def _progress(root: str, steps: int) -> Iterator[None]:
     storage.delete(uri)
 
     def follow(progress: Progress) -> None:
-        shown = 0
-        while not stop.wait(_PROGRESS_EVERY_S):
-            if storage.exists(uri):
-                told = json.loads(storage.read_bytes(uri))
+        shown, is_over = 0, False
+        while not is_over:
+            is_over = stop.wait(_PROGRESS_EVERY_S)
+            told = json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
+            if told.get("done", shown) != shown:
                 progress.advance(told["done"] - shown, told["note"])
                 shown = told["done"]
 
