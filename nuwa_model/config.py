@@ -22,6 +22,8 @@ class VQGANConfig:
         latent_channels: Channels between the convolutions and the quantizer.
         codebook_size: Number of tokens.
         codebook_dim: Length of a codebook vector.
+        is_local: Normalize each position by itself and leave attention out, so that a token
+            depends on its surroundings only; published checkpoints are not local.
     """
 
     channels: int = 3
@@ -33,6 +35,7 @@ class VQGANConfig:
     latent_channels: int = 32
     codebook_size: int = 64
     codebook_dim: int = 32
+    is_local: bool = False
 
     def __post_init__(self) -> None:
         """Refuse contradictions here, so that no module has to."""

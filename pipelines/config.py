@@ -93,7 +93,10 @@ class TokenizerTrainingConfig:
         adversarial_start: Step at which the discriminator joins.
         adversarial_weight: Weight of its loss before the adaptive factor; 0 leaves it out.
         perceptual_weight: Weight of feature matching.
+        squared_weight: Weight of the squared difference beside the absolute one.
         commitment_weight: Beta of the quantizer's loss.
+        rate_weight: What a nat of a token's code length is worth, in mean squared errors of the
+            quantizer: more gives fewer, more predictable tokens; 0 always takes the nearest one.
         log_every: Steps between log lines.
         checkpoint_every: Steps between checkpoints.
         num_workers: Training processes (ranks).
@@ -106,7 +109,9 @@ class TokenizerTrainingConfig:
     adversarial_start: int = 30
     adversarial_weight: float = 0.1
     perceptual_weight: float = 0.1
+    squared_weight: float = 0.0
     commitment_weight: float = 0.25
+    rate_weight: float = 0.0
     log_every: int = 10
     checkpoint_every: int = 200
     num_workers: int = 1

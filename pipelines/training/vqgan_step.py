@@ -23,14 +23,17 @@ from pipelines.config import TokenizerTrainingConfig
 from pipelines.training.engine import Precision
 
 _BETAS = (0.9, 0.99)
+MOST_GRADIENT = 1.0
+"""Largest norm of a gradient: the first steps of a fresh codebook throw some large ones."""
 _MOST_DISCRIMINATOR_WIDTH = 64  # as published
 
 
 class VQGANStep:
     """A VQ-GAN in training: weights, codebook, discriminator and optimizers.
 
-    Ranks hold equal weights, work on different pictures and average their gradients, so the
-    result depends on the global batch only, up to rounding.
+    Ranks hold equal weights, work on different pictures and average their gradients, so up to
+    rounding the result depends on the global batch only. (The weight of the adversarial loss is
+    each rank's own, as published.)
 
     Args:
         vqgan: Shape of the model; with classes for channels it is trained by cross-entropy alone.
@@ -50,7 +53,9 @@ class VQGANStep:
         torch.manual_seed(training.seed)
         self.model = VQGAN(vqgan).to(device)
         self._training, self._precision, self._device = training, precision, device
-        self._codebook = CodebookTrainer(self.model.quantize, seed=training.seed)
+        self._codebook = CodebookTrainer(
+            self.model.quantize, seed=training.seed, rate_weight=training.rate_weight
+        )
         self._optimizer = _adam(self.model)
         self._critic: nn.Module | None = None
         if training.adversarial_weight > 0 and not self.model.is_for_sketches:
@@ -69,7 +74,7 @@ class VQGANStep:
             is_adversarial: Whether the discriminator takes part.
 
         Returns:
-            The losses of this rank by name, ``loss`` the one that was minimized.
+            The losses by name, averaged over ranks; ``loss`` is the one that was minimized.
         """
         images = images.to(self._device)
         with self._autocast():
@@ -78,21 +83,28 @@ class VQGANStep:
         is_adversarial = is_adversarial and self._critic is not None
         if is_adversarial:
             losses |= self._adversarial_losses(output, images, losses)
-        _descend(self._optimizer, torch.stack(list(losses.values())).sum(), learning_rate)
+        loss = torch.stack(list(losses.values())).sum()
+        _descend(self._optimizer, loss, learning_rate)
         self._codebook.update(output.latents, output.tokens)
-        told = {"loss": sum(losses.values()), **losses}
+        told = {"loss": loss, **losses}
         if is_adversarial:
             told["discriminator"] = self._teach_critic(output, images, learning_rate)
-        return {name: float(loss) for name, loss in told.items()}
+        return dict(zip(told, _average(list(told.values())), strict=True))
 
     def _reconstruction_losses(
         self, output: VQGANOutput, images: Float[Tensor, "b c H W"]
     ) -> dict[str, Tensor]:
-        compare = sketch_loss if self.model.is_for_sketches else frame_loss
         return {
-            "reconstruction": compare(output.reconstruction, images),
+            "reconstruction": self._reconstruction_loss(output.reconstruction, images),
             "commitment": self._training.commitment_weight * output.commitment,
         }
+
+    def _reconstruction_loss(
+        self, reconstruction: Float[Tensor, "b c H W"], images: Float[Tensor, "b c H W"]
+    ) -> Tensor:
+        if self.model.is_for_sketches:
+            return sketch_loss(reconstruction, images)
+        return frame_loss(reconstruction, images, squared_weight=self._training.squared_weight)
 
     def _adversarial_losses(
         self, output: VQGANOutput, images: Float[Tensor, "b c H W"], losses: dict[str, Tensor]
@@ -158,7 +170,16 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, learning_rate: floa
     group = optimizer.param_groups[0]
     group["lr"] = learning_rate
     _average_gradients(group["params"])
+    nn.utils.clip_grad_norm_(group["params"], MOST_GRADIENT)
     optimizer.step()
+
+
+def _average(losses: list[Tensor]) -> list[float]:
+    flat = torch.stack([loss.detach().float() for loss in losses])
+    if distributed.is_initialized() and distributed.get_world_size() > 1:
+        distributed.all_reduce(flat)
+        flat /= distributed.get_world_size()
+    return flat.tolist()
 
 
 def _average_gradients(parameters: list[nn.Parameter]) -> None:

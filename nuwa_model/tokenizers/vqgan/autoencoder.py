@@ -110,7 +110,7 @@ class _Middle(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.block_1 = _ResBlock(width, width)
-        self.attn_1 = _Attention(width)
+        self.attn_1 = AttentionBlock(width)
         self.block_2 = _ResBlock(width, width)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -133,7 +133,7 @@ class _ResBlock(nn.Module):
         return y + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
 
 
-class _Attention(nn.Module):
+class AttentionBlock(nn.Module):
     """Every cell attends to every cell, with one head as wide as the features."""
 
     def __init__(self, width: int) -> None:
@@ -145,6 +145,7 @@ class _Attention(nn.Module):
         self.proj_out = nn.Conv2d(width, width, kernel_size=1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Add to each cell what it attends to."""
         normed = self.norm(x)
         q, k, v = (
             rearrange(project(normed), "b c h w -> b 1 (h w) c")
@@ -182,7 +183,7 @@ def _blocks(before: int, width: int, num_blocks: int) -> nn.ModuleList:
 
 
 def _attentions(width: int, count: int) -> nn.ModuleList:
-    return nn.ModuleList(_Attention(width) for _ in range(count))
+    return nn.ModuleList(AttentionBlock(width) for _ in range(count))
 
 
 def _interleave(

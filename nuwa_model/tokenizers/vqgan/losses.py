@@ -11,10 +11,17 @@ MOST_ADAPTIVE_WEIGHT = 1e4
 
 
 def frame_loss(
-    reconstruction: Float[Tensor, "b c H W"], images: Float[Tensor, "b c H W"]
+    reconstruction: Float[Tensor, "b c H W"],
+    images: Float[Tensor, "b c H W"],
+    *,
+    squared_weight: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Mean absolute difference of frames in [-1, 1]."""
-    return F.l1_loss(reconstruction.float(), images)
+    """Mean absolute difference of frames in [-1, 1], and as much of the squared one as wished.
+
+    The squared term pulls hardest where a small object has a wholly wrong color.
+    """
+    absolute = F.l1_loss(reconstruction.float(), images)
+    return absolute + squared_weight * F.mse_loss(reconstruction.float(), images)
 
 
 def sketch_loss(

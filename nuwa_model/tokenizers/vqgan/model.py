@@ -16,6 +16,7 @@ from nuwa_model.config import VQGANConfig
 from nuwa_model.errors import GridError, WeightsError
 from nuwa_model.tokenizers.pixels import PREPROCESSING
 from nuwa_model.tokenizers.vqgan.autoencoder import Decoder, Encoder
+from nuwa_model.tokenizers.vqgan.local import make_local
 from nuwa_model.tokenizers.vqgan.quantize import VectorQuantizer
 
 RGB_CHANNELS = 3
@@ -51,6 +52,8 @@ class VQGAN(nn.Module):
         self.quantize = VectorQuantizer(config.codebook_size, config.codebook_dim)
         self.quant_conv = nn.Conv2d(config.latent_channels, config.codebook_dim, kernel_size=1)
         self.post_quant_conv = nn.Conv2d(config.codebook_dim, config.latent_channels, kernel_size=1)
+        if config.is_local:
+            make_local(self)
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> VQGANOutput:
         """Reconstruct pictures, with gradients straight through the quantizer."""

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 MOST_DISTANCES = 2**25
 """Distances held in memory at once: 128 MiB in float32."""
+_ERROR_DECAY = 0.95
+"""The mean error is followed faster than the codebook: it falls quickly at first."""
 
 
 class Quantized(NamedTuple):
@@ -33,10 +35,16 @@ class Quantized(NamedTuple):
 
 
 class VectorQuantizer(nn.Module):
-    """A codebook. Its vectors take no gradient: ``CodebookTrainer`` moves them."""
+    """A codebook. Its vectors take no gradient: ``CodebookTrainer`` moves them.
+
+    Attributes:
+        handicap: While training, a squared distance that each vector has to make up for, or
+            ``None``; ``CodebookTrainer`` sets it. Trained quantizers take the nearest vector.
+    """
 
     def __init__(self, codebook_size: int, codebook_dim: int) -> None:
         super().__init__()
+        self.handicap: Float[Tensor, " v"] | None = None
         self.embedding = nn.Embedding(codebook_size, codebook_dim)
         self.embedding.weight.requires_grad_(False)
         nn.init.uniform_(self.embedding.weight, -1 / codebook_size, 1 / codebook_size)
@@ -45,17 +53,25 @@ class VectorQuantizer(nn.Module):
         """Quantize in float32, whatever the precision around it."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.float()
-            tokens = self.nearest(latents)
+            tokens = self.nearest(latents, self.handicap if self.training else None)
             vectors = self.lookup(tokens)
             commitment = F.mse_loss(latents, vectors)
             return Quantized(latents + (vectors - latents).detach(), tokens, commitment)
 
     @torch.no_grad()
-    def nearest(self, latents: Float[Tensor, "b e h w"]) -> Int[Tensor, "b h w"]:
-        """Tokens of the nearest codebook vectors; the lower of two equally near."""
+    def nearest(
+        self, latents: Float[Tensor, "b e h w"], handicap: Float[Tensor, " v"] | None = None
+    ) -> Int[Tensor, "b h w"]:
+        """Tokens of the nearest codebook vectors; the lower of two equally near.
+
+        Args:
+            latents: What to quantize.
+            handicap: Added to the squared distance to each vector.
+        """
         flat = rearrange(latents, "b e h w -> (b h w) e")
         codebook = self.embedding.weight
         norms = codebook.square().sum(dim=1)  # (v)
+        norms = norms if handicap is None else norms + handicap
         # The latent's own norm is the same for all vectors and changes no minimum.
         parts = [
             (norms - 2 * part @ codebook.T).argmin(dim=1)
@@ -91,15 +107,23 @@ def codebook_use(counts: Float[Tensor, " v"] | Int[Tensor, " v"]) -> CodebookUse
 class CodebookTrainer:
     """Moves a codebook after each training step, the same way on every rank.
 
+    Every rank must call ``update`` with equally many latents.
+
     Each vector becomes the ratio of two running sums, of its latents and of their number. Both
     start at zero, so the ratio is an unbiased weighted mean from the first step on. A vector that
     no latent chose for ``patience`` updates is dead and starts again at a latent of the current
     batch, drawn with probability proportional to its squared distance from the codebook, so that
     new vectors appear where the old ones fit worst. The first update places all vectors so.
 
+    With a ``rate_weight`` the quantization is entropy-constrained (Chou, Lookabaugh and Gray 1989):
+    a vector is handicapped by the length of its code, −log of its share, in units of the mean
+    squared error. Latents that differ little then share one frequent token, which costs few
+    decibels and spares the transformer tokens that nobody could predict.
+
     Args:
         quantizer: Whose codebook to move.
         seed: Of the draws; equal on all ranks.
+        rate_weight: Mean squared errors that one nat is worth; 0 takes the nearest vector.
         decay: Of the running sums, once there were enough updates for it.
         patience: Updates after which an unused vector is dead.
     """
@@ -109,9 +133,11 @@ class CodebookTrainer:
         quantizer: VectorQuantizer,
         *,
         seed: int,
+        rate_weight: float = 0.0,
         decay: float = 0.99,
         patience: int = 20,
     ) -> None:
+        self._quantizer, self._rate_weight = quantizer, rate_weight
         self._codebook = quantizer.embedding.weight
         self._decay, self._patience = decay, patience
         size, dim = self._codebook.shape
@@ -119,6 +145,7 @@ class CodebookTrainer:
         self.counts = torch.zeros(size, device=device)
         self.sums = torch.zeros(size, dim, device=device)
         self.idle = torch.zeros(size, dtype=torch.int64, device=device)
+        self.error = torch.zeros((), device=device)
         self.num_updates = 0
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -143,8 +170,16 @@ class CodebookTrainer:
             self._follow(flat, rearrange(tokens, "b h w -> (b h w)"))
             self._revive(flat)
         self.num_updates += 1
+        self._set_handicap()
+
+    def _set_handicap(self) -> None:
+        if self._rate_weight == 0 or self.num_updates == 1:
+            return
+        shares = (self.counts + 1e-3) / (self.counts + 1e-3).sum()
+        self._quantizer.handicap = -self._rate_weight * self.error * shares.log()
 
     def _place_all(self, flat: Float[Tensor, "t e"]) -> None:
+        flat = _of_all_ranks(flat)
         everyone = torch.arange(len(self._codebook))
         draws = torch.randint(len(flat), (len(everyone),), generator=self._generator)
         self._start_again(everyone, flat[draws])
@@ -152,13 +187,15 @@ class CodebookTrainer:
     def _follow(self, flat: Float[Tensor, "t e"], tokens: Int[Tensor, " t"]) -> None:
         counts = torch.zeros_like(self.counts).index_add_(0, tokens, torch.ones_like(flat[:, 0]))
         sums = torch.zeros_like(self.sums).index_add_(0, tokens, flat)
-        for total in (counts, sums):
+        error = (flat - self._codebook[tokens]).square().sum()
+        for total in (counts, sums, error):
             if distributed.is_initialized():
                 distributed.all_reduce(total)
         # A long memory would hold on to latents of the untrained encoder.
         decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.counts.mul_(decay).add_(counts, alpha=1 - decay)
         self.sums.mul_(decay).add_(sums, alpha=1 - decay)
+        self.error.lerp_(error / counts.sum(), 1 - min(decay, _ERROR_DECAY))
         self.idle = torch.where(counts > 0, 0, self.idle + 1)
         used = self.counts > 0
         self._codebook[used] = self.sums[used] / self.counts[used, None]
@@ -167,6 +204,7 @@ class CodebookTrainer:
         dead = (self.idle >= self._patience).nonzero()[:, 0]
         if not len(dead):
             return
+        flat = _of_all_ranks(flat)
         near = torch.cdist(flat, self._codebook).min(dim=1).values.square().cpu()  # (t)
         draws = torch.multinomial(
             near + 1e-12, len(dead), replacement=len(dead) > len(near), generator=self._generator
@@ -174,9 +212,6 @@ class CodebookTrainer:
         self._start_again(dead, flat[draws])
 
     def _start_again(self, rows: Int[Tensor, " n"], vectors: Float[Tensor, "n e"]) -> None:
-        vectors = vectors.contiguous()
-        if distributed.is_initialized():
-            distributed.broadcast(vectors, src=0)
         # Without new sums the next update would pull the vector back to where it died.
         self.counts[rows] = 1.0
         self.sums[rows] = vectors
@@ -189,6 +224,7 @@ class CodebookTrainer:
             "counts": self.counts,
             "sums": self.sums,
             "idle": self.idle,
+            "error": self.error,
             "num_updates": self.num_updates,
             "generator": self._generator.get_state(),
         }
@@ -196,8 +232,18 @@ class CodebookTrainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         device = self._codebook.device
-        self.counts, self.sums, self.idle = (
-            state[name].to(device) for name in ("counts", "sums", "idle")
+        self.counts, self.sums, self.idle, self.error = (
+            state[name].to(device) for name in ("counts", "sums", "idle", "error")
         )
         self.num_updates = state["num_updates"]
         self._generator.set_state(state["generator"].cpu())
+        self._set_handicap()
+
+
+def _of_all_ranks(flat: Float[Tensor, "t e"]) -> Float[Tensor, "n e"]:
+    """Latents of the whole batch, so that all ranks draw the same ones."""
+    if not distributed.is_initialized():
+        return flat
+    parts = [torch.empty_like(flat) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, flat.contiguous())
+    return torch.cat(parts)

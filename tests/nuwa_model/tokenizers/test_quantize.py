@@ -131,3 +131,32 @@ def test_a_resumed_trainer_goes_on_exactly():
 def test_use_counts_living_vectors_and_perplexity():
     assert codebook_use(torch.tensor([5, 5, 5, 5])) == (4, pytest.approx(4))
     assert codebook_use(torch.tensor([9, 0, 0, 0])) == (1, pytest.approx(1))
+
+
+def test_a_worth_of_a_nat_makes_latents_that_differ_little_share_a_token():
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.randn(1, 2, 30, 30, generator=generator) * 0.1
+    plain[0, :, :2] += 5.0  # few, but far away
+
+    def train(rate_weight):
+        made = VectorQuantizer(32, 2).train()
+        trainer = CodebookTrainer(made, seed=0, rate_weight=rate_weight)
+        for _ in range(60):
+            trainer.update(plain, made(plain).tokens)
+        return made.eval()(plain)
+
+    nearest, constrained = train(0.0), train(2.0)
+    perplexity = [
+        codebook_use(torch.bincount(q.tokens.flatten(), minlength=32)).perplexity
+        for q in (nearest, constrained)
+    ]
+    assert perplexity[1] < 0.85 * perplexity[0]
+    far = constrained.latents[0, :, :2] - plain[0, :, :2]
+    assert far.norm(dim=0).max() < 2, "what is far still has vectors of its own"
+
+
+def test_a_trained_quantizer_takes_the_nearest_vector_whatever_its_handicap(corners):
+    corners.handicap = torch.tensor([0.0, 9.0, 9.0, 9.0])
+    latents = cells([0.9, 0.2])
+    assert corners.train()(latents).tokens.item() == 0
+    assert corners.eval()(latents).tokens.item() == 1

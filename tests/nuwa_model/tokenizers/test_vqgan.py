@@ -124,3 +124,24 @@ def blocks(channels):
     labels = torch.randint(channels, (4, 2, 2), generator=generator)
     labels = labels.repeat_interleave(8, 1).repeat_interleave(8, 2)
     return torch.nn.functional.one_hot(labels, channels).movedim(-1, 1).float(), sketch_loss
+
+
+def test_a_local_encoder_gives_a_plain_corner_the_same_latent_whatever_happens_far_away():
+    pictures_ = torch.full((2, 3, 96, 96), 0.3)
+    pictures_[1, :, :24, :24] = -1.0  # another thing in the opposite corner
+
+    def difference(is_local):
+        model = make(replace(TINY, is_local=is_local))
+        with torch.no_grad():
+            first, second = model(pictures_).latents
+        return (first - second)[:, -2:, -2:].abs().max().item()
+
+    assert difference(is_local=True) == 0
+    assert difference(is_local=False) > 0
+
+
+def test_a_local_network_has_the_published_names_less_its_attention():
+    local = set(make(replace(TINY, is_local=True)).state_dict())
+    published = set(make().state_dict())
+    assert local < published
+    assert all(".attn_1." in name for name in published - local)
