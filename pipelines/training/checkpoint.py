@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 KIND = "checkpoint"
 EMA_FILE = "ema.safetensors"
-STATE_FILE = "state.json"
 
+_STATE_FILE = "state.json"
 _SHARDS = "deepspeed"
 
 
@@ -60,7 +60,7 @@ class Checkpoints:
         """Write a checkpoint of ``state["step"]`` steps; every rank must call it.
 
         Raises:
-            TrainingError: Another process owns the run now, or the store cannot be written.
+            TrainingError: Another process owns the run now.
         """
         name = f"{self._run}/step-{state['step']:08d}"
         folder = storage.local_path(artifacts.artifact_uri(self._store, KIND, name))
@@ -70,15 +70,15 @@ class Checkpoints:
         average.save(folder / EMA_FILE, is_writer=is_first)
         torch.save(_random_state(), folder / f"random-{rank:05d}.pt")
         if is_first:
-            (folder / STATE_FILE).write_text(json.dumps(state))
+            (folder / _STATE_FILE).write_text(json.dumps(state))
         distributed.barrier()
         return from_first_rank(lambda: self._publish(name, folder, metadata))
 
-    def resume(self, engine: Any, average: AveragedWeights) -> dict[str, Any] | None:
+    def resume(self, engine: Any, average: AveragedWeights) -> Artifact | None:
         """Load the newest undamaged checkpoint; every rank must call it.
 
         Returns:
-            Its state, or ``None`` if there is no checkpoint.
+            The checkpoint, or ``None`` if there is none.
 
         Raises:
             TrainingError: It was written by another number of ranks.
@@ -96,8 +96,7 @@ class Checkpoints:
         average.load(folder / EMA_FILE)
         engine.load_checkpoint(str(folder), tag=_SHARDS)
         _set_random_state(torch.load(folder / f"random-{distributed.get_rank():05d}.pt"))
-        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text())
-        return state
+        return artifact
 
     def newest(self) -> Artifact | None:
         """The newest undamaged checkpoint of this run."""
@@ -125,6 +124,12 @@ class Checkpoints:
             name = f"{self._run}/{folder.name}"
             if name not in kept:
                 artifacts.delete(self._store, KIND, name)
+
+
+def read_state(artifact: Artifact) -> dict[str, Any]:
+    """What the loop gave ``save``."""
+    state: dict[str, Any] = json.loads(storage.read_bytes(storage.join(artifact.uri, _STATE_FILE)))
+    return state
 
 
 def newest(store: str, run: str) -> Artifact | None:

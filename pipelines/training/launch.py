@@ -120,7 +120,8 @@ class _Trainer(TorchTrainer):
 def _run_rank(arguments: Mapping[str, Any]) -> None:
     torch.set_num_threads(arguments["threads"])  # Ray and torchrun may have said one
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
-    logging.getLogger("pipelines").setLevel(logging.INFO)
+    is_first = ray.train.get_context().get_world_rank() == 0
+    logging.getLogger("pipelines").setLevel(logging.INFO if is_first else logging.WARNING)
     observers = Observers(
         on_step=_StepFile(arguments["root"], arguments["steps"]), on_checkpoint=_report
     )

@@ -17,7 +17,7 @@ from pipelines.artifacts import Artifact
 from pipelines.config import TrainingConfig
 from pipelines.errors import TrainingError
 from pipelines.training.board import Board
-from pipelines.training.checkpoint import Checkpoints
+from pipelines.training.checkpoint import Checkpoints, read_state
 from pipelines.training.curve import Curve
 from pipelines.training.ema import AveragedWeights
 from pipelines.training.engine import choose_precision, start_engine, take_step
@@ -155,23 +155,25 @@ class _Loop:
         return self._final
 
     def _resume(self) -> Artifact | None:
-        state = self._checkpoints.resume(self._engine, self._average)
-        if state is None:
+        checkpoint = self._checkpoints.resume(self._engine, self._average)
+        if checkpoint is None:
             return None
+        state = read_state(checkpoint)
         self._step, self._seconds = state["step"], state["seconds"]
         self._tokens = state["tokens"]
         self._curve.restore(state["curve"])
         if self._ranks.is_first:
             logger.info("event=resume run=%s step=%d", self._run.name, self._step)
             self._curve.write(self._curve_uri)
-        return from_first_rank(self._checkpoints.newest)
+        return checkpoint
 
     def _take_step(self) -> float:
         started = time.monotonic()
         task, loss = self._backward()
+        self._norm = math.nan
         if math.isfinite(loss):
             self._norm = take_step(self._engine, learning_rate(self._step, self._training))
-        if not math.isfinite(loss) or not math.isfinite(self._norm):
+        if not math.isfinite(self._norm):
             self._stop(task, loss)
         self._average.update(ema_decay(self._step, self._training.ema_decay))
         self._step += 1
@@ -196,8 +198,8 @@ class _Loop:
         where = f"the last good checkpoint is {newest.uri}" if newest else "there is no checkpoint"
         raise TrainingError(
             f"Step {self._step + 1} of {self._run.name} ({task}) has loss {loss:g} and gradient "
-            f"norm {getattr(self, '_norm', math.nan):g}; {where}: lower learning_rate or "
-            "gradient_clipping and train again."
+            f"norm {self._norm:g}; {where}: lower learning_rate or gradient_clipping and train "
+            "again."
         )
 
     def _log(self) -> None:

@@ -1,6 +1,5 @@
 """From the last checkpoint of a run to an export that can generate."""
 
-import json
 import tempfile
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from nuwa_model.export import Export
 from nuwa_model.model import Nuwa
 from nuwa_model.tokenizers.text import TextTokenizer
-from pipelines import artifacts, storage
+from pipelines import artifacts
 from pipelines.artifacts import Artifact
 from pipelines.config import config_tree
 from pipelines.errors import TrainingError
@@ -75,6 +74,5 @@ def _build(plan: TrainingPlan, last: Artifact) -> Export:
 
 
 def _metadata(last: Artifact) -> dict[str, Any]:
-    uri = storage.join(last.uri, checkpoint.STATE_FILE)
-    curve = json.loads(storage.read_bytes(uri))["curve"]["records"]
+    curve = checkpoint.read_state(last)["curve"]["records"]
     return {**last.metadata, "weights": "ema", "curve": decimate(curve)}
