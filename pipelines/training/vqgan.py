@@ -188,7 +188,8 @@ class _Loop:
             num_examples=len(self._pictures),
             batch_size=training.batch_size,
         )
-        return batch[self._ranks.rank :: self._ranks.world_size]
+        share = training.batch_size // self._ranks.world_size
+        return batch[self._ranks.rank * share :][:share]
 
     def _observe(self, losses: Mapping[str, float]) -> None:
         for name, loss in losses.items():

@@ -121,21 +121,22 @@ def test_sketches_are_learned_by_their_classes(tmp_path):
 def test_two_ranks_do_what_one_does_at_the_same_global_batch(tmp_path):
     for name in ("one", "two"):
         fill(tmp_path / name)
-    one = train(tmp_path / "one").metadata
+    no_critic = "vqgan_training.adversarial_weight=0"  # its weight is each rank's own
+    one = train(tmp_path / "one", no_critic).metadata
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", "-m", "tests.pipelines.drawn_clips"]
-    command += [str(tmp_path / "two"), "vqgan_training.num_workers=2"]
+    settings = ["vqgan_training.num_workers=2", no_critic]
+    command += [str(tmp_path / "two"), *settings]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    config = config_of(tmp_path / "two", "vqgan_training.num_workers=2")
+    config = config_of(tmp_path / "two", *settings)
     uri = artifacts.artifact_uri(config.store, "vqgan", names.vqgan_name(config))
     two = artifacts.load(uri).metadata
     assert two["world_size"] == 2
-    # The ranks' means are averaged, the discriminator's adaptive weight is each rank's own, and
-    # bfloat16 has eight bits; a codebook out of step would be off by far more.
+    # Only sums over the batch are rounded elsewhere; bfloat16 has eight bits.
     for a, b in zip(one["curve"], two["curve"], strict=True):
-        if a["task"] in ("reconstruction", "commitment"):
-            assert a["loss"] == pytest.approx(b["loss"], rel=0.1)
+        assert (a["step"], a["task"]) == (b["step"], b["task"])
+        assert a["loss"] == pytest.approx(b["loss"], rel=0.02)
 
 
 def test_the_learning_rate_warms_up_and_comes_down():
