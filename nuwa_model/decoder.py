@@ -107,7 +107,7 @@ class Decoder(nn.Module):
         self.bos = nn.Parameter(torch.randn(config.dim) * 0.02)
         self.position = PositionTable(slot_grid(config.target_grid), config.dim)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_depth))
-        self.head = CodebookHead(self.embedding, config.dim)
+        self.head = CodebookHead(config.codebook_size, config.dim)
 
     def forward(
         self, target: Int[Tensor, "b s h w"], context: Context
@@ -121,7 +121,7 @@ class Decoder(nn.Module):
             x = layer(x, slots, context)
         x = rearrange(x, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
         x = rearrange(x[:, :, :, :-1], "b s h w d -> b (s h w) d")
-        logits = self.head(x, self.embedding)
+        logits = self.head(x, self.embedding.table())
         return rearrange(logits, "b (s h w) v -> b s h w v", s=grid.s, h=grid.h, w=grid.w)
 
     def slot_inputs(self, target: Int[Tensor, "b s h w"]) -> Float[Tensor, "b s h w1 d"]:

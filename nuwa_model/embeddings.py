@@ -1,6 +1,7 @@
 """How tokens become vectors and vectors become logits: positions, codebooks, text."""
 
 import torch
+import torch.nn.functional as F
 from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -24,10 +25,12 @@ class PositionTable(nn.Module):
 
 
 class CodebookEmbedding(nn.Module):
-    """Tokens in and logits out through one frozen codebook and two learned projections.
+    """A vector for each token, made of its frozen codebook vector by a small learned network.
 
-    The codebook is a buffer, standardized to zero mean and unit variance, so that its scale does
-    not depend on the tokenizer that it comes from.
+    A linear map would keep the tokens in as few dimensions as the codebook has, and of vectors in
+    few dimensions most lie inside the others' hull, where no product can single them out. The
+    codebook is a buffer, standardized to zero mean and unit variance, so that its scale does not
+    depend on the tokenizer that it comes from.
     """
 
     codebook: Tensor
@@ -35,7 +38,8 @@ class CodebookEmbedding(nn.Module):
     def __init__(self, size: int, codebook_dim: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("codebook", torch.randn(size, codebook_dim))
-        self.project_in = nn.Linear(codebook_dim, dim)
+        self.lift = nn.Linear(codebook_dim, dim)
+        self.project = nn.Linear(dim, dim)
 
     @torch.no_grad()
     def set_codebook(self, vectors: Float[Tensor, "v e"]) -> None:
@@ -52,27 +56,30 @@ class CodebookEmbedding(nn.Module):
         vectors = vectors.float()
         self.codebook.copy_((vectors - vectors.mean(0)) / (vectors.std() + 1e-6))
 
+    def table(self) -> Float[Tensor, "v d"]:
+        """The vectors of all tokens."""
+        return self.project(F.gelu(self.lift(self.codebook), approximate="tanh"))
+
     def forward(self, tokens: Int[Tensor, "*cells"]) -> Float[Tensor, "*cells d"]:
         """Embed tokens."""
-        return self.project_in(self.codebook[tokens])
+        return F.embedding(tokens, self.table())
 
 
 class CodebookHead(nn.Module):
-    """Scores every codebook vector against the projected state, tied to the embedding."""
+    """Scores every token's embedding against the projected state."""
 
-    def __init__(self, embedding: CodebookEmbedding, dim: int) -> None:
+    def __init__(self, size: int, dim: int) -> None:
         super().__init__()
-        size, codebook_dim = embedding.codebook.shape
         self.norm = nn.LayerNorm(dim)
-        self.project_out = nn.Linear(dim, codebook_dim)
+        self.project_out = nn.Linear(dim, dim)
         self.bias = nn.Parameter(torch.zeros(size))
 
     def forward(
-        self, x: Float[Tensor, "b t d"], embedding: CodebookEmbedding
+        self, x: Float[Tensor, "b t d"], table: Float[Tensor, "v d"]
     ) -> Float[Tensor, "b t v"]:
-        """Logits of the next token."""
+        """Logits of the next token; ``table`` is the embedding's."""
         state = self.project_out(self.norm(x))
-        return einsum(state, embedding.codebook, "b t e, v e -> b t v") + self.bias
+        return einsum(state, table, "b t d, v d -> b t v") + self.bias
 
 
 class TextEmbedding(nn.Module):

@@ -105,7 +105,7 @@ def _scale_outputs(model: Nuwa, config: NuwaConfig) -> None:
     for name, parameter in model.named_parameters():
         if name.endswith(("to_out.weight", "down.weight")):
             parameter.mul_(scale)
-    model.decoder.head.project_out.weight.mul_(0.1 / math.sqrt(config.codebook_dim))
+    model.decoder.head.project_out.weight.mul_(0.1 / math.sqrt(config.dim))
 
 
 def _config_to_json(config: NuwaConfig) -> dict[str, Any]:

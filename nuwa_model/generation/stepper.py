@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -39,6 +40,7 @@ class Stepper:
         self._decoder = model.decoder
         self._layers = cast(list[DecoderLayer], list(model.decoder.layers))
         self._grid = target_grid
+        self._table = model.decoder.embedding.table()
         batch = sum(len(context.states) for context in contexts)
         states = contexts[0].states
         self._rings = [
@@ -73,10 +75,10 @@ class Stepper:
             x = x + layer.self_attention.attend_gathered(y, *ring.read(plan.window), plan.mask)
             x = x + self._attend_conditions(layer, layer.cross_norm(x), cross, plan)
             x = x + layer.feed_forward(layer.feed_forward_norm(x))
-        return self._decoder.head(x, self._decoder.embedding)
+        return self._decoder.head(x, self._table)
 
     def _inputs(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b m d"]:
-        held = self._decoder.embedding(tokens[:, plan.inputs.clamp(min=0)])
+        held = F.embedding(tokens[:, plan.inputs.clamp(min=0)], self._table)
         x = torch.where((plan.inputs < 0)[None, :, None], self._decoder.bos, held)
         f, r, c = plan.coordinates.unbind(dim=1)
         position = self._decoder.position
@@ -93,9 +95,7 @@ class Stepper:
         for keys in cross:
             mask = _condition_mask(plan.coordinates, self._grid, keys.context)
             query = layer.cross_attention.queries(y[keys.rows])
-            seen = torch.nn.functional.scaled_dot_product_attention(
-                query, keys.key, keys.value, attn_mask=mask
-            )
+            seen = F.scaled_dot_product_attention(query, keys.key, keys.value, attn_mask=mask)
             parts.append(layer.cross_attention.to_out(rearrange(seen, "b n m e -> b m (n e)")))
         return torch.cat(parts)
 
