@@ -8,16 +8,16 @@ from nuwa_model.grid import Extent, Grid
 PRESETS: Mapping[str, NuwaConfig] = {
     "tiny": NuwaConfig(),
     "demo": NuwaConfig(
-        dim=256,
-        num_heads=4,
+        dim=128,
+        num_heads=2,
         encoder_depth=2,
         decoder_depth=4,
         target_grid=Grid(10, 8, 8),
         text_length=24,
         codebook_size=256,
-        codebook_dim=32,
+        codebook_dim=8,
         sketch_codebook_size=64,
-        sketch_codebook_dim=32,
+        sketch_codebook_dim=8,
     ),
     "base": NuwaConfig(
         dim=512,
@@ -75,12 +75,13 @@ _F16 = VQGANConfig(
 VQGANS: Mapping[str, VQGANConfig] = {
     "tiny": VQGANConfig(),
     "demo": VQGANConfig(
-        resolution=64,
-        width=32,
-        width_multipliers=(1, 2, 2, 2),
+        resolution=32,
+        width=24,
+        width_multipliers=(1, 2, 2),
         latent_channels=64,
         codebook_size=256,
-        codebook_dim=32,
+        codebook_dim=8,
+        is_local=True,
     ),
     "base": VQGANConfig(
         resolution=256,
@@ -109,12 +110,13 @@ SKETCH_VQGANS: Mapping[str, VQGANConfig] = {
     "tiny": VQGANConfig(channels=4, width=8, codebook_size=32),
     "demo": VQGANConfig(
         channels=4,
-        resolution=64,
+        resolution=32,
         width=16,
-        width_multipliers=(1, 2, 2, 2),
+        width_multipliers=(1, 2, 2),
         latent_channels=32,
         codebook_size=64,
-        codebook_dim=32,
+        codebook_dim=8,
+        is_local=True,
     ),
     "base": VQGANConfig(
         channels=183,

@@ -302,20 +302,32 @@ class RunConfig:
 
 RUN_PRESETS: Mapping[str, RunConfig] = {
     "tiny": RunConfig(),
+    # Sized for two CPU cores and a quarter of an hour; docs/decisions/demo.md has the figures.
     "demo": RunConfig(
         store="demo",
         dataset=DatasetConfig(shapes=ShapesConfig(num_train=1024, num_validation=256)),
-        clips=ClipsConfig(size=64),
+        clips=ClipsConfig(size=32),
         model=PRESETS["demo"],
         vqgan=VQGANS["demo"],
         vqgan_seg=SKETCH_VQGANS["demo"],
-        vqgan_training=TokenizerTrainingConfig(steps=400, batch_size=32, adversarial_start=300),
-        vqgan_seg_training=TokenizerTrainingConfig(
-            steps=100, batch_size=32, adversarial_weight=0.0
+        vqgan_training=TokenizerTrainingConfig(
+            steps=1600,
+            batch_size=8,
+            adversarial_start=1500,
+            adversarial_weight=0.05,
+            squared_weight=4.0,
+            rate_weight=0.4,
+            log_every=20,
+            checkpoint_every=400,
         ),
-        training=TrainingConfig(steps=200, batch_size=16),
-        finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=20, batch_size=16),
-        generation=GenerationConfig(num_samples=256),
+        vqgan_seg_training=TokenizerTrainingConfig(
+            steps=300, batch_size=8, adversarial_weight=0.0, rate_weight=0.4, log_every=10
+        ),
+        training=TrainingConfig(
+            steps=500, batch_size=8, learning_rate=2e-3, ema_decay=0.98, log_every=10
+        ),
+        finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=8, learning_rate=5e-4),
+        generation=GenerationConfig(num_samples=256, top_p=0.9, guidance=2.0),
     ),
     **{
         name: RunConfig(
