@@ -3,6 +3,7 @@
 * NuwaError
   - JobFailedError     a job ended without success and said why: trying again cannot help
     - JobLostError     a job was killed, or its cluster went away: trying again may help
+      - RayHeadError   a local cluster did not start (``flows.ray_head``)
 """
 
 from pipelines.errors import JobFailedError

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.guard import free_port, start_guarded, stop_guarded
 from nuwa_model.errors import NuwaError
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 600.0  # seconds on an idle machine, minutes on one that is not
 
 
 class PrefectServerError(NuwaError):

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import requests
 
+from flows.errors import JobLostError
 from flows.guard import free_port, keep, start_keeper, stop_guarded
-from nuwa_model.errors import NuwaError
 
 OBJECT_STORE_BYTES = 256 * 2**20
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 600.0  # seconds on an idle machine, minutes on one that is not
 DASHBOARD_PORT = 8265
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
@@ -28,8 +28,8 @@ ENVIRONMENT = {
 }
 
 
-class RayHeadError(NuwaError):
-    """A local Ray head did not start."""
+class RayHeadError(JobLostError):
+    """A local Ray head did not start; Ray gives up early on a machine that is very busy."""
 
 
 class RayHead:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 SERVICES = ROOT / ".services"
 PREFECT_TOML = ROOT / "prefect.toml"
 POOL = "nuwa-local"
-READY_S = 120.0
+READY_S = 600.0  # seconds on an idle machine, minutes on one that is not
 STOP_S = 20.0
 
 

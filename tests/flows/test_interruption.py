@@ -13,7 +13,7 @@ from pipelines.artifacts import is_complete
 from pipelines.config import load_config
 from pipelines.names import text_tokenizer_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 MANY = ("dataset.shapes.num_train=300", "dataset.shapes.num_validation=20")
 
@@ -32,23 +32,25 @@ def prepare(store, tmp_path_factory):
     def start():
         settings = [*MANY, f"store={store}"]
         program = "from flows.cli import main; main()"
+        said = (store.parent / f"said-{len(started)}.txt").open("w+")
         process = subprocess.Popen(
             [sys.executable, "-c", program, "run", "prepare-data", "--set", *settings],
             env={**os.environ, "PREFECT_HOME": str(home)},
-            stdout=subprocess.PIPE,
+            stdout=said,
             stderr=subprocess.STDOUT,
-            text=True,
         )
-        started.append(process)
+        started.append((process, said))
         return process
 
     yield start
-    for process in started:
-        process.stdout.close()
+    for process, said in started:
         process.kill()
+        said.seek(0)
+        print(said.read())  # pytest shows it if the test failed
+        said.close()
 
 
-def wait_for(find, what, timeout_s=240):
+def wait_for(find, what, timeout_s=600):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if found := find():
@@ -83,6 +85,12 @@ def named(family, name):
     raise AssertionError(f"no {name} among {family}")
 
 
+def end(process, store):
+    """What the last run had said when it ended."""
+    process.wait(600)
+    return sorted(store.parent.glob("said-*.txt"))[-1].read_text()
+
+
 def is_done(store):
     return is_complete(str(store), "text_tokenizer", text_tokenizer_name(load_config()))
 
@@ -97,7 +105,7 @@ def test_an_interrupted_flow_leaves_no_process_and_goes_on(prepare, store, sign)
     assert not alive
     assert not is_done(store)
     again = prepare()
-    said, _ = again.communicate(timeout=600)
+    said = end(again, store)
     assert again.returncode == 0, said
     assert "320 sources: 320 with clips" in said
     assert is_done(store)
@@ -107,7 +115,7 @@ def test_an_interrupted_flow_leaves_no_process_and_goes_on(prepare, store, sign)
 def test_a_process_that_is_killed_costs_a_retry(prepare, store, victim):
     run = prepare()
     named(family_at_work(run, store), victim).kill()
-    said, _ = run.communicate(timeout=600)
+    said = end(run, store)
     assert run.returncode == 0, said
     assert said.count("▸ python -m pipelines.jobs.decode_clips") == 2
     assert "320 sources: 320 with clips" in said

@@ -15,7 +15,7 @@ from flows import cluster
 from flows.job_server import JobServer
 from tests.conftest import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +95,29 @@ def test_a_deployment_runs_to_its_end(services, deploy, tmp_path):
     assert (tmp_path / "store/records/train_text_tokenizer.json").exists()
 
 
-def test_a_cancelled_deployment_stops_its_job(services, deploy, run, monkeypatch):
+@pytest.fixture
+def running(services, deploy, monkeypatch):
+    """Start a long run; returns its id and what tells whether it has a job at work."""
     code, said = deploy(2000)
     assert code == 0, said
     run_id = re.search(r"UUID: (\S+)", said)[1]
     server = jobs(services, monkeypatch)
     wait_until(lambda: server.running(flow_run=run_id))
+    return run_id, lambda: server.running(flow_run=run_id)
+
+
+def test_a_cancelled_run_stops_its_job(running, run):
+    run_id, is_at_work = running
     code, said = run("-m", "prefect", "flow-run", "cancel", run_id)
     assert code == 0, said
-    wait_until(lambda: not server.running(flow_run=run_id))
+    wait_until(lambda: not is_at_work())
+
+
+def test_a_run_whose_process_is_killed_stops_its_job(running, services):
+    _, is_at_work = running
+    (engine,) = psutil.Process(services["worker"]["pid"]).children()
+    engine.kill()
+    wait_until(lambda: not is_at_work())
 
 
 def wait_until(holds, timeout_s=180):
