@@ -44,14 +44,17 @@ SPEEDS: Mapping[str, float] = {"slowly": 0.035 / 0.4, "quickly": 0.0625 / 0.4}
 BACKGROUNDS: Mapping[str, int] = {"white": 240, "light grey": 210, "grey": 180}
 """Background to its shade, 0 to 255; none of them has a color of ``COLORS``."""
 
+PLAIN = "white"
+"""The background of scenes without texture."""
+
 SKETCH_CLASSES: tuple[str, ...] = ("background", *SHAPES)
 """Names of the labels in a sketch, by label."""
 
 CLIP_SECONDS = 4.0
 """Seconds for which every thing stays wholly inside the frame."""
 
-RADII = (0.14, 0.18)
-"""Smallest and largest radius: the largest still lets a quick thing cross for the whole clip."""
+RADIUS = 0.16
+"""Half the side of the box around a thing: it lets a quick one cross for the whole clip."""
 
 _TEXTURE_AMPLITUDE = 22.0
 
@@ -112,7 +115,8 @@ def random_scene(
 ) -> Scene:
     """Draw a scene by chance; every combination of attributes is equally likely.
 
-    A second thing has another color and another direction than the first.
+    A textured background may have any shade. A second thing has another color and another
+    direction than the first.
     """
     first = _random_thing(rng, tuple(COLORS), tuple(DIRECTIONS))
     things = [first]
@@ -120,8 +124,9 @@ def random_scene(
         colors = [color for color in COLORS if color != first.color]
         directions = [direction for direction in DIRECTIONS if direction != first.direction]
         things.append(_random_thing(rng, colors, directions))
-    seed = int(rng.integers(2**31)) if textured_background else None
-    return Scene(tuple(things), _pick(rng, BACKGROUNDS), seed)
+    if not textured_background:
+        return Scene(tuple(things), PLAIN)
+    return Scene(tuple(things), _pick(rng, BACKGROUNDS), int(rng.integers(2**31)))
 
 
 def draw_scene(scene: Scene, time_s: float, size: int) -> UInt8[np.ndarray, "H W 3"]:
@@ -209,18 +214,17 @@ def _random_thing(
     rng: np.random.Generator, colors: Iterable[str], directions: Iterable[str]
 ) -> Thing:
     direction, speed = _pick(rng, directions), _pick(rng, SPEEDS)
-    radius = float(rng.uniform(*RADII))
     start = []
     for step in DIRECTIONS[direction]:
         travel = step * SPEEDS[speed] * CLIP_SECONDS
-        low, high = radius - min(travel, 0.0), 1.0 - radius - max(travel, 0.0)
+        low, high = RADIUS - min(travel, 0.0), 1.0 - RADIUS - max(travel, 0.0)
         start.append(float(rng.uniform(low, high)))
     return Thing(
         color=_pick(rng, colors),
         shape=_pick(rng, SHAPES),
         direction=direction,
         speed=speed,
-        radius=radius,
+        radius=RADIUS,
         start=(start[0], start[1]),
     )
 

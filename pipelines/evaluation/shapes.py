@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from nuwa_model.errors import ConfigError
-from pipelines.datasets.shapes import COLORS, DIRECTIONS, RADII, SPEEDS, Attributes
+from pipelines.datasets.shapes import COLORS, DIRECTIONS, RADIUS, SPEEDS, Attributes
 from pipelines.evaluation.matte import Matte, chroma_of, matte
 from pipelines.evaluation.templates import center_of, match_shape, share_near, windows
 
-_LEAST_AREA, _MOST_AREA = 0.5 * 2 * RADII[0] ** 2, 1.6 * np.pi * RADII[1] ** 2
+_LEAST_AREA, _MOST_AREA = 0.4 * 2 * RADIUS**2, 2.0 * np.pi * RADIUS**2
 """Half the smallest triangle, and well over the largest circle, as shares of the frame."""
 
 _LEAST_WHOLE = 0.8
