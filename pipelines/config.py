@@ -139,7 +139,9 @@ class TrainingConfig:
 
     Args:
         steps: Optimizer steps.
-        batch_size: Examples a step over all ranks.
+        batch_size: Examples a step over all ranks; videos, where a step trains videos.
+        images_per_video: A step that trains images reads this many times more examples. An image
+            has as many tokens as one frame, and as much to learn from a text as a whole video.
         tasks: Weight of each task in the mixture; a step draws one task.
         learning_rate: Peak of Adam's learning rate.
         warmup_fraction: Share of the steps that warm up.
@@ -160,6 +162,7 @@ class TrainingConfig:
 
     steps: int = 20
     batch_size: int = 8
+    images_per_video: int = 1
     tasks: Mapping[str, float] = field(default_factory=lambda: {"T2I": 0.2, "T2V": 0.6, "V2V": 0.2})
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.05

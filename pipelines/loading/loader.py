@@ -130,11 +130,15 @@ class TrainingLoader:
             task.name,
             steps_before(seed, step, weights),
             num_examples=len(serving),
-            batch_size=self._training.batch_size,
+            batch_size=self._training.batch_size * self._times(task),
         )
-        start = (micro_batch * self._world_size + self._rank) * self._micro_batch_size
-        positions = np.arange(start, start + self._micro_batch_size)
+        size = self._micro_batch_size * self._times(task)
+        start = (micro_batch * self._world_size + self._rank) * size
+        positions = np.arange(start, start + size)
         return self._batch(task, step, serving[picked[positions]], positions)
+
+    def _times(self, task: Task) -> int:
+        return self._training.images_per_video if task.target == "image" else 1
 
     def _batch(
         self, task: Task, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]

@@ -234,3 +234,30 @@ def test_captions_are_encoded_by_the_text_tokenizer_of_the_run(full_store, setti
     known = {tuple(row.tolist()) for row in text.encode(ALL_CAPTIONS)[0]}
     assert {tuple(row.flatten().tolist()) for row in batch.condition} <= known
     assert torch.equal(batch.condition_mask, batch.condition.flatten(1) != 0)
+
+
+def test_a_step_of_images_reads_as_many_times_more_examples_as_was_set(full_store, loader):
+    made = loader(full_store, tasks={"T2I": 1.0}, batch_size=2, images_per_video=5)
+    assert made.batch_at(3).target.shape[:2] == (10, 1)
+    videos = loader(full_store, tasks={"V2V": 1.0}, batch_size=2, images_per_video=5)
+    assert len(videos.batch_at(3).target) == 2
+
+
+def test_ranks_share_the_larger_batches_of_images_alike(full_store, loader):
+    def targets(world_size):
+        shares = [
+            loader(
+                full_store,
+                tasks={"T2I": 1.0},
+                batch_size=4,
+                images_per_video=3,
+                rank=rank,
+                world_size=world_size,
+            )
+            .batch_at(1)
+            .target
+            for rank in range(world_size)
+        ]
+        return torch.cat(shares)
+
+    assert torch.equal(targets(1), targets(2))
