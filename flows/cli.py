@@ -77,6 +77,8 @@ def _run(arguments: argparse.Namespace) -> None:
     load_config(arguments.run, preset=arguments.preset, overrides=arguments.overrides)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    # Prefect makes this folder, but not the one around it, and does not start without.
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     _run_with_prefect(
         arguments.flow,
         preset=arguments.preset,
