@@ -164,15 +164,14 @@ def test_a_job_killed_in_the_middle_neither_loses_nor_doubles_a_clip(config, mod
     fill(config.store, train=300, clips_a_shard=4)
     command = [sys.executable, "-m", "pipelines.jobs.tokenize_clips"]
     command += ["--set", f"store={config.store}", "vqgan.width=8", "tokenize.shard_clips=2"]
-    command += [f"tokenizer={Path(config.store).parent / 'vqgan'}"]
-    command[-1] = f"tokenizer={next(Path(config.store).glob('artifacts/vqgan/*/'))}"
+    command += [f"tokenizer={next(Path(config.store).glob('artifacts/vqgan/*/'))}"]
     root = Path(config.store, "tokens")
     job = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=dict(os.environ))
-    while not len(list(root.glob("*/*.parquet"))) > 5:
+    while len(list(root.rglob("*.parquet"))) < 5:
         assert job.poll() is None
         time.sleep(0.02)
     job.send_signal(signal.SIGKILL)
-    job.wait()
+    assert job.wait() == -signal.SIGKILL
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1])["clips"] > 0
     keys = Counter(row["clip_id"] for row in token_rows(config, model.fingerprint))
