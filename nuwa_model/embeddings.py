@@ -88,7 +88,7 @@ class TextEmbedding(nn.Module):
     def __init__(self, vocabulary: int, grid: Grid, dim: int) -> None:
         super().__init__()
         self.table = nn.Embedding(vocabulary, dim)
-        nn.init.normal_(self.table.weight, std=0.02)
+        nn.init.normal_(self.table.weight, std=0.5)  # a word outweighs its place
         self.position = PositionTable(grid, dim)
 
     def forward(self, tokens: Int[Tensor, "b s h w"]) -> Float[Tensor, "b t d"]:

@@ -38,13 +38,15 @@ class VectorQuantizer(nn.Module):
     """A codebook. Its vectors take no gradient: ``CodebookTrainer`` moves them.
 
     Attributes:
-        handicap: While training, a squared distance that each vector has to make up for, or
-            ``None``; ``CodebookTrainer`` sets it. Trained quantizers take the nearest vector.
+        handicap: A squared distance that each vector has to make up for. Zero, as in published
+            checkpoints, unless a ``CodebookTrainer`` with a rate weight has set it.
     """
+
+    handicap: Tensor
 
     def __init__(self, codebook_size: int, codebook_dim: int) -> None:
         super().__init__()
-        self.handicap: Float[Tensor, " v"] | None = None
+        self.register_buffer("handicap", torch.zeros(codebook_size))
         self.embedding = nn.Embedding(codebook_size, codebook_dim)
         self.embedding.weight.requires_grad_(False)
         nn.init.uniform_(self.embedding.weight, -1 / codebook_size, 1 / codebook_size)
@@ -53,25 +55,17 @@ class VectorQuantizer(nn.Module):
         """Quantize in float32, whatever the precision around it."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.float()
-            tokens = self.nearest(latents, self.handicap if self.training else None)
+            tokens = self.nearest(latents)
             vectors = self.lookup(tokens)
             commitment = F.mse_loss(latents, vectors)
             return Quantized(latents + (vectors - latents).detach(), tokens, commitment)
 
     @torch.no_grad()
-    def nearest(
-        self, latents: Float[Tensor, "b e h w"], handicap: Float[Tensor, " v"] | None = None
-    ) -> Int[Tensor, "b h w"]:
-        """Tokens of the nearest codebook vectors; the lower of two equally near.
-
-        Args:
-            latents: What to quantize.
-            handicap: Added to the squared distance to each vector.
-        """
+    def nearest(self, latents: Float[Tensor, "b e h w"]) -> Int[Tensor, "b h w"]:
+        """Tokens of the vectors nearest after their handicap; the lower of two equally near."""
         flat = rearrange(latents, "b e h w -> (b h w) e")
         codebook = self.embedding.weight
-        norms = codebook.square().sum(dim=1)  # (v)
-        norms = norms if handicap is None else norms + handicap
+        norms = codebook.square().sum(dim=1) + self.handicap  # (v)
         # The latent's own norm is the same for all vectors and changes no minimum.
         parts = [
             (norms - 2 * part @ codebook.T).argmin(dim=1)
@@ -176,7 +170,7 @@ class CodebookTrainer:
         if self._rate_weight == 0 or self.num_updates == 1:
             return
         shares = (self.counts + 1e-3) / (self.counts + 1e-3).sum()
-        self._quantizer.handicap = -self._rate_weight * self.error * shares.log()
+        self._quantizer.handicap.copy_(-self._rate_weight * self.error * shares.log())
 
     def _place_all(self, flat: Float[Tensor, "t e"]) -> None:
         flat = _of_all_ranks(flat)
@@ -237,7 +231,6 @@ class CodebookTrainer:
         )
         self.num_updates = state["num_updates"]
         self._generator.set_state(state["generator"].cpu())
-        self._set_handicap()
 
 
 def _of_all_ranks(flat: Float[Tensor, "t e"]) -> Float[Tensor, "n e"]:
