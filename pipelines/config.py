@@ -314,12 +314,12 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
         vqgan=VQGANS["demo"],
         vqgan_seg=SKETCH_VQGANS["demo"],
         vqgan_training=TokenizerTrainingConfig(
-            steps=1600,
+            steps=1300,
             batch_size=8,
-            adversarial_start=1500,
+            adversarial_start=1200,
             adversarial_weight=0.05,
             squared_weight=4.0,
-            rate_weight=0.4,
+            rate_weight=1.5,
             log_every=20,
             checkpoint_every=400,
         ),
@@ -327,9 +327,16 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             steps=300, batch_size=8, adversarial_weight=0.0, rate_weight=0.4, log_every=10
         ),
         training=TrainingConfig(
-            steps=500, batch_size=8, learning_rate=2e-3, ema_decay=0.98, log_every=10
+            steps=2400,
+            batch_size=4,
+            images_per_video=10,
+            tasks={"T2I": 0.4, "T2V": 0.5, "V2V": 0.1},
+            learning_rate=2e-3,
+            ema_decay=0.99,
+            checkpoint_every=300,
+            log_every=20,
         ),
-        finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=8, learning_rate=5e-4),
+        finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=4, learning_rate=5e-4),
         generation=GenerationConfig(num_samples=256, top_p=0.9, guidance=2.0),
     ),
     **{
