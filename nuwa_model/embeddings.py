@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from nuwa_model.errors import WeightsError
 from nuwa_model.grid import Grid
 
+SIGNATURE = 64
+"""Learned numbers a token: enough to tell 12,288 apart, and 0.8 M of the paper's 870 M."""
+
 
 class PositionTable(nn.Module):
     """Three learned tables, for time, height and width, added up (paper §3.3)."""
@@ -25,12 +28,13 @@ class PositionTable(nn.Module):
 
 
 class CodebookEmbedding(nn.Module):
-    """A vector for each token, made of its frozen codebook vector by a small learned network.
+    """A vector for each token, made by a small network of its codebook vector and a signature.
 
     A linear map would keep the tokens in as few dimensions as the codebook has, and of vectors in
     few dimensions most lie inside the others' hull, where no product can single them out. The
-    codebook is a buffer, standardized to zero mean and unit variance, so that its scale does not
-    depend on the tokenizer that it comes from.
+    learned signature tells apart what lies close together. The codebook is a frozen buffer,
+    standardized to zero mean and unit variance, so that its scale does not depend on the tokenizer
+    that it comes from.
     """
 
     codebook: Tensor
@@ -38,7 +42,8 @@ class CodebookEmbedding(nn.Module):
     def __init__(self, size: int, codebook_dim: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("codebook", torch.randn(size, codebook_dim))
-        self.lift = nn.Linear(codebook_dim, dim)
+        self.signature = nn.Parameter(torch.randn(size, SIGNATURE))
+        self.lift = nn.Linear(codebook_dim + SIGNATURE, dim)
         self.project = nn.Linear(dim, dim)
 
     @torch.no_grad()
@@ -58,7 +63,8 @@ class CodebookEmbedding(nn.Module):
 
     def table(self) -> Float[Tensor, "v d"]:
         """The vectors of all tokens."""
-        return self.project(F.gelu(self.lift(self.codebook), approximate="tanh"))
+        both = torch.cat([self.codebook, self.signature], dim=1)
+        return self.project(F.gelu(self.lift(both), approximate="tanh"))
 
     def forward(self, tokens: Int[Tensor, "*cells"]) -> Float[Tensor, "*cells d"]:
         """Embed tokens."""
