@@ -38,7 +38,14 @@ DIRECTIONS: Mapping[str, tuple[int, int]] = {
 }
 """Direction to its unit vector (x, y)."""
 
-SPEEDS: Mapping[str, float] = {"slowly": 0.035 / 0.4, "quickly": 0.0625 / 0.4}
+LATTICE = 32
+"""Places along a side: things start on one, and move a whole number of them a clip's frame.
+
+A clip of 32 pixels then shows each thing at whole pixels, so that a small codebook has a vector
+for every patch there is; videos are drawn as large as wanted.
+"""
+
+SPEEDS: Mapping[str, float] = {"slowly": 1 / LATTICE / 0.4, "quickly": 2 / LATTICE / 0.4}
 """Adverb to frame sides a second; 0.4 s is the time from one frame of a clip to the next."""
 
 BACKGROUNDS: Mapping[str, int] = {"white": 240, "light grey": 210, "grey": 180}
@@ -53,7 +60,7 @@ SKETCH_CLASSES: tuple[str, ...] = ("background", *SHAPES)
 CLIP_SECONDS = 4.0
 """Seconds for which every thing stays wholly inside the frame."""
 
-RADIUS = 0.16
+RADIUS = 5 / LATTICE
 """Half the side of the box around a thing: it lets a quick one cross for the whole clip."""
 
 _TEXTURE_AMPLITUDE = 22.0
@@ -218,7 +225,8 @@ def _random_thing(
     for step in DIRECTIONS[direction]:
         travel = step * SPEEDS[speed] * CLIP_SECONDS
         low, high = RADIUS - min(travel, 0.0), 1.0 - RADIUS - max(travel, 0.0)
-        start.append(float(rng.uniform(low, high)))
+        places = round((high - low) * LATTICE)
+        start.append(low + int(rng.integers(places + 1)) / LATTICE)
     return Thing(
         color=_pick(rng, colors),
         shape=_pick(rng, SHAPES),
