@@ -41,9 +41,7 @@ def run_job(job: Callable[[RunConfig], dict[str, Any]], argv: Sequence[str] | No
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     started = time.time()
     try:
-        config = load_config(
-            arguments.run, preset=arguments.preset, overrides=arguments.overrides
-        )
+        config = load_config(arguments.run, preset=arguments.preset, overrides=arguments.overrides)
         record = job(config)
     except NuwaError as error:
         sys.exit(f"error: {error}")

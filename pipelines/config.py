@@ -319,7 +319,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             adversarial_start=1200,
             adversarial_weight=0.05,
             squared_weight=4.0,
-            rate_weight=1.5,
+            rate_weight=0.4,
             log_every=20,
             checkpoint_every=400,
         ),

@@ -78,6 +78,4 @@ def parse_progress(line: str) -> ProgressLine | None:
     match = _LINE.match(line.strip())
     if match is None:
         return None
-    return ProgressLine(
-        match["what"], int(match["done"]), int(match["total"]), match["note"] or ""
-    )
+    return ProgressLine(match["what"], int(match["done"]), int(match["total"]), match["note"] or "")

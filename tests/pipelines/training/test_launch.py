@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,44 @@ def test_a_rank_that_is_killed_changes_no_weight(tmp_path, caplog):
     killed = launch_toy(tmp_path / "killed", tmp_path / "marker")
     assert "event=restart" in caplog.text
     whole = launch_toy(tmp_path / "whole", tmp_path / "marker")
+    assert all(torch.equal(killed[name], whole[name]) for name in whole)
+
+
+class SlowBatches(ToyBatches):
+    """Leaves time to kill somebody."""
+
+    def batch_at(self, step, micro_batch=0):
+        time.sleep(0.2)
+        return super().batch_at(step, micro_batch)
+
+
+def train_slowly(store, observers):
+    run = toy_run(store, steps=30)
+    train(run, toy_model(), SlowBatches(run.training), observers=observers)
+
+
+def launch_slowly(store):
+    launch(train_slowly, store, root=toy_run(store).root, num_workers=1, steps=30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("_ray")
+def test_a_job_that_is_killed_goes_on_at_once_when_it_is_started_again(tmp_path):
+    command = f"from {__name__} import launch_slowly; launch_slowly({str(tmp_path)!r})"
+    job = subprocess.Popen([sys.executable, "-c", command], cwd=ROOT, start_new_session=True)
+    while checkpoint.newest(str(tmp_path), "toy") is None:
+        assert job.poll() is None
+        time.sleep(0.1)
+    job.kill()  # nothing has the time to clean up
+    job.wait()
+    reached = checkpoint.newest(str(tmp_path), "toy").metadata["step"]
+    launch_slowly(str(tmp_path))
+    last = checkpoint.newest(str(tmp_path), "toy")
+    assert reached < last.metadata["step"] == 30
+    torch.set_num_threads(int(ray.cluster_resources()["CPU"]))  # as many as the rank had
+    train_toy(tmp_path / "whole", steps=30)
+    killed, whole = average(tmp_path), average(tmp_path / "whole")
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
