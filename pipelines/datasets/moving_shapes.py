@@ -18,7 +18,14 @@ from PIL import Image
 from pipelines.config import RunConfig, ShapesConfig
 from pipelines.datasets.base import SourceRef, Split
 from pipelines.datasets.folder import SKETCHES, list_folder
-from pipelines.datasets.shapes import CLIP_SECONDS, caption, draw_labels, draw_scene, random_scene
+from pipelines.datasets.shapes import (
+    CLIP_SECONDS,
+    Scene,
+    caption,
+    draw_labels,
+    draw_scene,
+    random_scene,
+)
 from pipelines.errors import SourceError
 from pipelines.progress import Progress
 from pipelines.video.encode import write_mp4
@@ -31,7 +38,8 @@ SETTINGS = "moving_shapes.json"
 
 # Part of every video's seed, so that no video of one split is drawn again in the other.
 _SEEDS: dict[Split, int] = {"train": 2111, "validation": 12417}
-_GENERATOR = 1  # raise when the same settings would draw something else
+_MOST_DRAWS = 1000
+_GENERATOR = 2  # raise when the same settings would draw something else
 
 
 def list_moving_shapes(config: RunConfig) -> Iterator[SourceRef]:
@@ -55,6 +63,8 @@ def list_moving_shapes(config: RunConfig) -> Iterator[SourceRef]:
 class _Video:
     split: Split
     index: int
+    scene: Scene
+    text: str
 
     @property
     def name(self) -> str:
@@ -87,8 +97,7 @@ def _publish(place: Path, text: str) -> None:
 
 
 def _generate(root: Path, shapes: ShapesConfig) -> None:
-    videos = [_Video("train", index) for index in range(shapes.num_train)]
-    videos += [_Video("validation", index) for index in range(shapes.num_validation)]
+    videos = _plan_videos(shapes)
     lines: dict[_Video, str] = {}
     # Threads, because ffmpeg does the heavy part in processes of its own.
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
@@ -103,15 +112,46 @@ def _generate(root: Path, shapes: ShapesConfig) -> None:
     _publish(root / "captions.jsonl", "".join(lines[video] for video in videos))
 
 
+def _plan_videos(shapes: ShapesConfig) -> list[_Video]:
+    """Scenes and captions of all videos, no scene twice: a copy would be one clip, not two.
+
+    Raises:
+        SourceError: More videos are asked for than there are scenes.
+    """
+    seen: set[Scene] = set()
+    videos = []
+    counts: dict[Split, int] = {
+        "validation": shapes.num_validation,
+        "train": shapes.num_train,
+    }
+    for split, count in counts.items():
+        for index in range(count):
+            rng = np.random.default_rng([_SEEDS[split], index])
+            scene = _new_scene(rng, shapes, seen)
+            seen.add(scene)
+            videos.append(_Video(split, index, scene, caption(scene, rng)))
+    return videos
+
+
+def _new_scene(rng: np.random.Generator, shapes: ShapesConfig, seen: set[Scene]) -> Scene:
+    for _ in range(_MOST_DRAWS):
+        scene = random_scene(
+            rng,
+            textured_background=shapes.textured_background,
+            second_object=shapes.second_object,
+        )
+        if scene not in seen:
+            return scene
+    raise SourceError(
+        f"After {len(seen)} videos no new scene was found in {_MOST_DRAWS} draws: ask for fewer "
+        "with dataset.shapes.num_train, or set dataset.shapes.textured_background=true."
+    )
+
+
 def _write_video(root: Path, video: _Video, shapes: ShapesConfig) -> str:
     """Write one video and its sketches unless they are there; its line of captions."""
-    rng = np.random.default_rng([_SEEDS[video.split], video.index])
-    scene = random_scene(
-        rng,
-        textured_background=shapes.textured_background,
-        second_object=shapes.second_object,
-    )
-    told = {"file": f"{video.name}.mp4", "text": caption(scene, rng), "split": video.split}
+    scene = video.scene
+    told = {"file": f"{video.name}.mp4", "text": video.text, "split": video.split}
     place = root / f"{video.name}.mp4"
     if not place.is_file():
         times = [index / FRAME_RATE for index in range(round(CLIP_SECONDS * FRAME_RATE))]
