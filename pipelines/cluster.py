@@ -2,9 +2,14 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
+
+from nuwa_model.errors import NuwaError
 
 
 def connect() -> None:
@@ -23,18 +28,33 @@ def connect() -> None:
 def wrap_model_worker(worker: type, num_workers: int) -> tuple[Any, int]:
     """Make an actor class of a plain class that holds a model.
 
+    Its calls must be safe to repeat: an actor that dies is started again.
+
     Args:
         worker: The plain class.
         num_workers: Actors wanted; 0 is one for each GPU, or one where there is none.
 
     Returns:
-        The actor class, with a GPU or an equal share of a machine's processors each (Ray gives
-        torch as many threads), and how many to start.
+        The actor class, with a GPU or an equal share of the processors each (Ray gives torch as
+        many threads), and how many to start.
     """
-    resources = ray.cluster_resources()
-    num_gpus = int(resources.get("GPU", 0))
-    count = num_workers or max(1, num_gpus)
-    if num_gpus:
-        return ray.remote(num_gpus=1)(worker), count
-    smallest = min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
-    return ray.remote(num_cpus=max(1, int(smallest) // count))(worker), count
+    gpus, cpus = (int(ray.cluster_resources().get(name, 0)) for name in ("GPU", "CPU"))
+    count = num_workers or max(1, gpus)
+    actor: Any = ray.remote(
+        num_gpus=1 if gpus else 0,
+        num_cpus=1 if gpus else max(1, cpus // count),
+        max_restarts=3,
+        max_task_retries=3,
+    )(worker)
+    return actor, count
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise a worker's deliberate error as itself: one line, without the worker's traceback."""
+    try:
+        yield
+    except RayTaskError as error:
+        if isinstance(error.cause, NuwaError):
+            raise error.cause from None
+        raise

@@ -1,8 +1,8 @@
 """The actor that generates: holds the model and the conditions in memory between batches."""
 
 import logging
-import os
 import time
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -27,12 +27,21 @@ class Generator:
 
     def __init__(self, store: str, export: str, root: str, generation: GenerationConfig) -> None:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._export = Export.load(export).to(self._device)
+        self._store, self._folder = store, export
         self._root, self._generation = Path(root), generation
-        self._examples = _examples(store, self._export)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._requests: dict[str, Requests | None] = {}
+
+    @cached_property
+    def _export(self) -> Export:
+        # Not in the constructor: Ray reports an error from there without its own line.
+        return Export.load(self._folder).to(self._device)
+
+    @cached_property
+    def _examples(self) -> TokenExamples:
+        export = self._export
+        sketches = "" if export.sketches is None else export.sketches.fingerprint
+        return load_examples(self._store, export.frames.fingerprint, sketches)
 
     def num_requests(self, task: str) -> int:
         """Samples that can be made of a task."""
@@ -65,11 +74,6 @@ class Generator:
             grid = self._export.model.config.target_grid
             self._requests[task] = make_requests(self._examples, task, grid, self._generation)
         return self._requests[task]
-
-
-def _examples(store: str, export: Export) -> TokenExamples:
-    sketches = "" if export.sketches is None else export.sketches.fingerprint
-    return load_examples(store, export.frames.fingerprint, sketches)
 
 
 def _sampling(generation: GenerationConfig) -> Sampling:

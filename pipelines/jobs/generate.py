@@ -59,7 +59,8 @@ def _sample(config: RunConfig, export: artifacts.Artifact, root: Path) -> dict[s
     folder = str(artifacts.local_folder(export).absolute())
     actor, num_workers = cluster.wrap_model_worker(Generator, generation.num_workers)
     workers = [actor.remote(store, folder, str(root), generation) for _ in range(num_workers)]
-    counts = ray.get([workers[0].num_requests.remote(task) for task in generation.tasks])
+    with cluster.plain_errors():
+        counts = ray.get([workers[0].num_requests.remote(task) for task in generation.tasks])
     batches = [
         Batch(task, start, min(generation.batch_size, count - start))
         for task, count in zip(generation.tasks, counts, strict=True)
@@ -70,7 +71,7 @@ def _sample(config: RunConfig, export: artifacts.Artifact, root: Path) -> dict[s
             f"{config.store}: no clip can serve {', '.join(generation.tasks)}; choose other tasks "
             """with --set generation.tasks='["V2V"]', or add captions."""
         )
-    with Progress("generate", sum(counts)) as progress:
+    with Progress("generate", sum(counts)) as progress, cluster.plain_errors():
         seconds = 0.0
         made = ActorPool(workers).map(lambda a, b: a.make_batch.remote(b.task, b.start), batches)
         for spent, batch in zip(made, batches, strict=True):

@@ -14,12 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import ray
 import torch
-from ray.exceptions import RayTaskError
 from ray.util import ActorPool
 
-from nuwa_model.errors import NuwaError
 from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines import artifacts, cluster, names, storage
 from pipelines.artifacts import Artifact
@@ -155,24 +152,14 @@ def _results(
 ) -> Iterator[ShardResult]:
     """Results in whatever order they come; each worker has one item at a time."""
     cluster.connect()
-    gpus, cpus = (int(ray.cluster_resources().get(name, 0)) for name in ("GPU", "CPU"))
-    num_workers = min(len(work), config.tokenize.num_workers or max(1, gpus))
-    actor = ray.remote(
-        num_gpus=1 if gpus else 0,
-        num_cpus=1 if gpus else max(1, cpus // num_workers),
-        max_restarts=3,
-        max_task_retries=3,  # an item may be repeated: its shard is written once
-    )(ClipTokenizer)
+    wanted = config.tokenize.num_workers
+    actor, num_workers = cluster.wrap_model_worker(ClipTokenizer, min(wanted, len(work)))
     root = str(storage.local_path(StoreTable(config.store, "tokens").root).absolute())
     folder = str(artifacts.local_folder(artifact).absolute())
     arguments = (folder, root, content, config.clips.size, config.tokenize.batch_size)
     pool = ActorPool([actor.remote(*arguments) for _ in range(num_workers)])
-    try:
+    with cluster.plain_errors():
         yield from pool.map_unordered(_submit, list(work))
-    except RayTaskError as error:
-        if isinstance(error.cause, NuwaError):
-            raise error.cause from None  # its one line, without the worker's traceback
-        raise
 
 
 def _submit(worker: Any, item: ShardWork) -> Any:
