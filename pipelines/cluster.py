@@ -49,6 +49,21 @@ def wrap_model_worker(worker: type, num_workers: int) -> tuple[Any, int]:
     return actor, count
 
 
+def num_ranks(wanted: int, batch_size: int) -> int:
+    """How many processes train together.
+
+    Args:
+        wanted: That many; 0 is as many as the cluster has GPUs, or processors where it has none.
+        batch_size: Examples to share out; where the number is ours to choose, it divides them.
+    """
+    if wanted:
+        return wanted
+    connect()
+    resources = ray.cluster_resources()
+    available = int(resources.get("GPU", 0)) or int(resources.get("CPU", 1))
+    return next(n for n in range(min(available, batch_size), 0, -1) if batch_size % n == 0)
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Raise a worker's deliberate error as itself: one line, without the worker's traceback."""

@@ -11,7 +11,7 @@ from nuwa_model.export import Export
 from nuwa_model.model import Nuwa
 from nuwa_model.tokenizers.text import TextTokenizer
 from nuwa_model.tokenizers.vqgan import VQGAN
-from pipelines import artifacts, names, storage
+from pipelines import artifacts, cluster, names, storage
 from pipelines.artifacts import Artifact
 from pipelines.config import RunConfig, TrainingConfig, config_tree
 from pipelines.errors import StoreError, TrainingError
@@ -66,9 +66,11 @@ def make_plan(
     if artifacts.list_names(store, "vqgan_seg"):
         sketches = artifacts.find(store, "vqgan_seg", names.vqgan_seg_name(config)).uri
     begun = checkpoint.newest(store, name)
+    share = training.batch_size // training.gradient_accumulation
+    num_workers = cluster.num_ranks(training.num_workers, share)
     return TrainingPlan(
         config=config,
-        training=training,
+        training=replace(training, num_workers=num_workers),
         name=name,
         store_version=begun.metadata["store_version"] if begun else store_versions(store),
         text=_text_tokenizer(config, start),

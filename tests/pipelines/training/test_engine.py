@@ -75,8 +75,15 @@ def test_deepspeed_and_plain_torch_take_the_same_first_step(tmp_path, stage, pre
     start = nn.utils.parameters_to_vector(toy_model().parameters())
     step = nn.utils.parameters_to_vector(model.parameters()) - start
     found_step = nn.utils.parameters_to_vector(found.parameters()) - start
-    # Adam divides by the gradient itself, so rounding may turn a weight whose gradient is near zero
-    assert (found_step - step).abs().mean() <= tolerance * step.abs().mean()
+    # Adam divides by the gradient itself, so where that is nothing but rounding (the bias of keys,
+    # which softmax cancels) the step's sign is chance.
+    gradient = nn.utils.parameters_to_vector(
+        torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()
+    )
+    is_real = gradient.abs() > 1e-5 * gradient.abs().max()
+    assert is_real.float().mean() > 0.4
+    difference = (found_step - step)[is_real].abs().mean()
+    assert difference <= tolerance * step[is_real].abs().mean()
 
 
 def test_another_number_of_processes_is_refused_with_the_repair():
