@@ -341,7 +341,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             log_every=20,
         ),
         finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=4, learning_rate=5e-4),
-        generation=GenerationConfig(num_samples=256, top_p=0.9, guidance=2.0),
+        generation=GenerationConfig(num_samples=256, top_p=1.0, guidance=1.5),
     ),
     **{
         name: RunConfig(
