@@ -35,7 +35,8 @@ def pretrain_name(config: RunConfig) -> str:
 
 def finetune_name(config: RunConfig) -> str:
     """The fine-tuning run, its checkpoints and its export."""
-    return f"finetune-{_run_hash(config, config.finetuning, config.checkpoint)}"
+    start = config.checkpoint or pretrain_name(config)
+    return f"finetune-{_run_hash(config, config.finetuning, start)}"
 
 
 def samples_name(config: RunConfig, export: str) -> str:
