@@ -255,7 +255,7 @@ def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
         **about,
         "files": files,
         "code_commit": code_commit(),
-        "versions": library_versions(),
+        "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     data = json.dumps(tree, indent=1, ensure_ascii=False).encode()
@@ -306,17 +306,17 @@ def code_commit() -> str:
     """The commit of this code, or its version where it is installed without its history."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
-        return library_versions()["nuwa"]
+        return package_versions()["nuwa"]
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return library_versions()["nuwa"]
+        return package_versions()["nuwa"]
     return result.stdout.strip()
 
 
 @cache
-def library_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide what comes out."""
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in (*_PACKAGES, *_PACKAGES_OF_JOBS):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 
 from nuwa_model.config import NuwaConfig, VQGANConfig
 from nuwa_model.errors import ConfigError, NuwaError, UnknownNameError
@@ -408,7 +408,7 @@ def load_config(
         config: RunConfig = parser.instantiate(parsed).run
     except NuwaError:
         raise
-    except Exception as error:  # jsonargparse raises several kinds; all mean the same here
+    except (ArgumentError, ValueError, TypeError, KeyError, OSError) as error:
         where = run or "--set"
         raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
     return config

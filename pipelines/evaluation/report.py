@@ -49,7 +49,7 @@ class Report:
             "left_out": [entry.as_json() for entry in self.left_out],
             "absent": list(self.material.absent),
             "stages": [{"name": stage.name, "seconds": stage.seconds} for stage in self.stages],
-            "versions": artifacts.library_versions(),
+            "versions": artifacts.package_versions(),
             "code_commit": artifacts.code_commit(),
             "artifacts": {one.kind: one.name for one in _artifacts(self.material)},
             "command": command_for(config),
