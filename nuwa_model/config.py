@@ -22,8 +22,8 @@ class VQGANConfig:
         latent_channels: Channels between the convolutions and the quantizer.
         codebook_size: Number of tokens.
         codebook_dim: Length of a codebook vector.
-        is_local: Normalize each position by itself and leave attention out, so that a token
-            depends on its surroundings only; published checkpoints are not local.
+        is_local: Let a token depend on the ``factor`` × ``factor`` pixels under it only; published
+            checkpoints are not local.
     """
 
     channels: int = 3

@@ -82,7 +82,7 @@ class _DownLevel(nn.Module):
         self.block = _blocks(before, width, num_blocks)
         self.attn = _attentions(width, num_blocks if has_attention else 0)
         if halves:
-            self.downsample = _Downsample(width)
+            self.downsample = Downsample(width)
         self._halves = halves
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
@@ -155,12 +155,15 @@ class AttentionBlock(nn.Module):
         return x + self.proj_out(rearrange(attended, "b 1 (h w) c -> b c h w", h=x.shape[2]))
 
 
-class _Downsample(nn.Module):
+class Downsample(nn.Module):
+    """Halves a picture with a strided convolution."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(width, width, kernel_size=3, stride=2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
+        """Each output cell reads a block of 3×3."""
         # The published weights were trained with padding on the right and below only.
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 

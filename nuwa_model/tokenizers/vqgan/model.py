@@ -53,7 +53,7 @@ class VQGAN(nn.Module):
         self.quant_conv = nn.Conv2d(config.latent_channels, config.codebook_dim, kernel_size=1)
         self.post_quant_conv = nn.Conv2d(config.codebook_dim, config.latent_channels, kernel_size=1)
         if config.is_local:
-            make_local(self)
+            make_local(self.encoder, self.decoder)
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> VQGANOutput:
         """Reconstruct pictures, with gradients straight through the quantizer."""

@@ -126,18 +126,26 @@ def blocks(channels):
     return torch.nn.functional.one_hot(labels, channels).movedim(-1, 1).float(), sketch_loss
 
 
-def test_a_local_encoder_gives_a_plain_corner_the_same_latent_whatever_happens_far_away():
-    pictures_ = torch.full((2, 3, 96, 96), 0.3)
-    pictures_[1, :, :24, :24] = -1.0  # another thing in the opposite corner
+def pixels_that_reach(model, cell):
+    """Which pixels of a 32-pixel picture change the latent of one cell, as a drawn mask."""
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    row, column = cell
+    (gradient,) = torch.autograd.grad(model(images).latents[0, :, row, column].sum(), images)
+    return gradient[0].abs().sum(dim=0) > 0
 
-    def difference(is_local):
-        model = make(replace(TINY, is_local=is_local))
-        with torch.no_grad():
-            first, second = model(pictures_).latents
-        return (first - second)[:, -2:, -2:].abs().max().item()
 
-    assert difference(is_local=True) == 0
-    assert difference(is_local=False) > 0
+def test_a_local_token_depends_on_exactly_the_pixels_under_it():
+    model = make(replace(TINY, is_local=True))
+    factor = model.config.factor
+    reached = pixels_that_reach(model, (1, 2))
+    expected = torch.zeros(32, 32, dtype=torch.bool)
+    expected[factor : 2 * factor, 2 * factor : 3 * factor] = True
+    assert torch.equal(reached, expected)
+
+
+def test_a_published_token_depends_on_more_than_the_pixels_under_it():
+    model = make()
+    assert pixels_that_reach(model, (1, 2)).sum() > model.config.factor**2
 
 
 def test_a_local_network_has_the_published_names_less_its_attention():
