@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nuwa_model.attention.layer import NearbyAttention
+from nuwa_model.attention.rotary import Rotation, rotation_of
 from nuwa_model.attention.window import Offset
 from nuwa_model.config import NuwaConfig
 from nuwa_model.embeddings import CodebookEmbedding, CodebookHead, PositionTable
@@ -46,7 +47,11 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(config.dim, config.feed_forward_multiplier)
 
     def forward(
-        self, x: Float[Tensor, "b t d"], slots: Grid, context: Context
+        self,
+        x: Float[Tensor, "b t d"],
+        slots: Grid,
+        context: Context,
+        rotation: Rotation | None = None,
     ) -> Float[Tensor, "b t d"]:
         """One layer over all slots at once."""
         y = self.self_norm(x)
@@ -58,6 +63,7 @@ class DecoderLayer(nn.Module):
             extent=self.extent,
             causal=True,
             offset=PREDICTED,
+            rotation=rotation,
         )
         x = x + self._cross(self.cross_norm(x), slots, context)
         return x + self.feed_forward(self.feed_forward_norm(x))
@@ -103,6 +109,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: NuwaConfig) -> None:
         super().__init__()
+        self.config = config
         self.embedding = CodebookEmbedding(config.codebook_size, config.codebook_dim, config.dim)
         self.bos = nn.Parameter(torch.randn(config.dim) * 0.02)
         self.position = PositionTable(slot_grid(config.target_grid), config.dim)
@@ -117,8 +124,11 @@ class Decoder(nn.Module):
         slots = slot_grid(grid)
         x = self.slot_inputs(target) + self.position(slots)
         x = rearrange(x, "b s h w d -> b (s h w) d")
+        rotation = (
+            rotation_of(slots, self.config.head_dim, x.device) if self.config.is_rotary else None
+        )
         for layer in self.layers:
-            x = layer(x, slots, context)
+            x = layer(x, slots, context, rotation)
         x = rearrange(x, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
         x = rearrange(x[:, :, :, :-1], "b s h w d -> b (s h w) d")
         logits = self.head(x, self.embedding.table())

@@ -9,10 +9,11 @@ PRESETS: Mapping[str, NuwaConfig] = {
     "tiny": NuwaConfig(),
     "demo": NuwaConfig(
         dim=128,
-        num_heads=2,
+        num_heads=4,
         encoder_depth=2,
         decoder_depth=4,
         target_grid=Grid(10, 8, 8),
+        is_rotary=True,
         text_length=24,
         codebook_size=256,
         codebook_dim=8,

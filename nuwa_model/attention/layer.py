@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nuwa_model.attention.dispatch import nearby_attention
+from nuwa_model.attention.rotary import Rotation, rotate
 from nuwa_model.attention.window import Offset
 from nuwa_model.grid import Extent, Grid
 
@@ -37,11 +38,15 @@ class NearbyAttention(nn.Module):
         causal: bool = False,
         offset: Offset = (0, 0, 0),
         key_mask: Bool[Tensor, "b k"] | None = None,
+        rotation: Rotation | None = None,
     ) -> Float[Tensor, "b q d"]:
-        """Let each cell of ``x`` attend to the cells of ``context`` near it."""
-        key, value = self.keys_values(context)
+        """Let each cell of ``x`` attend to the cells of ``context`` near it.
+
+        A rotation is for self-attention: it turns the queries and the keys of the same cells.
+        """
+        key, value = self.keys_values(context, rotation)
         out = nearby_attention(
-            self.queries(x),
+            self.queries(x, rotation),
             key,
             value,
             query_grid=query_grid,
@@ -54,17 +59,20 @@ class NearbyAttention(nn.Module):
         )
         return self.to_out(rearrange(out, "b n q e -> b q (n e)"))
 
-    def queries(self, x: Float[Tensor, "b q d"]) -> Float[Tensor, "b n q e"]:
+    def queries(
+        self, x: Float[Tensor, "b q d"], rotation: Rotation | None = None
+    ) -> Float[Tensor, "b n q e"]:
         """Project cells to queries."""
-        return rearrange(self.to_query(x), "b q (n e) -> b n q e", n=self.num_heads)
+        query = rearrange(self.to_query(x), "b q (n e) -> b n q e", n=self.num_heads)
+        return rotate(query, rotation)
 
     def keys_values(
-        self, context: Float[Tensor, "b k d"]
+        self, context: Float[Tensor, "b k d"], rotation: Rotation | None = None
     ) -> tuple[Float[Tensor, "b n k e"], Float[Tensor, "b n k e"]]:
         """Project cells to keys and values."""
         both = self.to_key_value(context)
         key, value = rearrange(both, "b k (two n e) -> two b n k e", two=2, n=self.num_heads)
-        return key, value
+        return rotate(key, rotation), value
 
     def attend_gathered(
         self,
@@ -72,9 +80,10 @@ class NearbyAttention(nn.Module):
         key: Float[Tensor, "b n q k e"],
         value: Float[Tensor, "b n q k e"],
         mask: Bool[Tensor, "q k"],
+        rotation: Rotation | None = None,
     ) -> Float[Tensor, "b q d"]:
         """Attend where each query brings its own few keys: one step of cached decoding."""
-        query = self.queries(x)
+        query = self.queries(x, rotation)
         scores = einsum(query, key, "b n q e, b n q k e -> b n q k") * query.shape[-1] ** -0.5
         weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
         out = einsum(weights, value, "b n q k, b n q k e -> b n q e")

@@ -79,7 +79,7 @@ class RingCache:
     ) -> None:
         slots = slot_grid(target_grid)
         places = ring_frames(slots, config.extent) * slots.h * slots.w
-        shape = (batch, config.num_heads, places, config.dim // config.num_heads)
+        shape = (batch, config.num_heads, places, config.head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
 

@@ -69,11 +69,17 @@ def test_no_slot_is_read_before_it_is_written_or_after_it_is_overwritten(grid, e
     assert len(written) == slots.num_cells
 
 
-def make_model(grid, extent, seed=0):
+def make_model(grid, extent, seed=0, **settings):
     """A tiny model in float64 whose logits are far from equal."""
     torch.manual_seed(seed)
     config = replace(
-        NuwaConfig(), dim=16, num_heads=2, text_length=4, target_grid=grid, extent=extent
+        NuwaConfig(),
+        dim=16,
+        num_heads=2,
+        text_length=4,
+        target_grid=grid,
+        extent=extent,
+        **settings,
     )
     model = Nuwa(config).double().eval()
     with torch.no_grad():
@@ -96,15 +102,16 @@ def make_context(model, is_sketch, batch=2, seed=1):
     grid=GRIDS,
     extent=EXTENTS,
     is_sketch=st.booleans(),
+    is_rotary=st.booleans(),
     guidance=st.sampled_from([1.0, 2.5]),
     share_known=st.sampled_from([0.0, 0.4]),
     known_frames=st.integers(0, 2),
     seed=st.integers(0, 2**40),
 )
 def test_waves_draw_the_very_tokens_that_one_cell_at_a_time_draws(
-    grid, extent, is_sketch, guidance, share_known, known_frames, seed
+    grid, extent, is_sketch, is_rotary, guidance, share_known, known_frames, seed
 ):
-    model = make_model(grid, extent)
+    model = make_model(grid, extent, is_rotary=is_rotary)
     context = make_context(model, is_sketch)
     empty = None if guidance == 1 else make_context(model, is_sketch=False, seed=2)
     random = torch.rand(2, *grid, generator=torch.Generator().manual_seed(3))
@@ -126,9 +133,10 @@ def test_waves_draw_the_very_tokens_that_one_cell_at_a_time_draws(
     assert torch.equal(tokens[0][known >= 0], known[known >= 0])
 
 
-def test_cached_decoding_follows_the_model_s_own_logits():
+@pytest.mark.parametrize("is_rotary", [False, True])
+def test_cached_decoding_follows_the_model_s_own_logits(is_rotary):
     grid = Grid(3, 4, 4)
-    model = make_model(grid, WINDOW)
+    model = make_model(grid, WINDOW, is_rotary=is_rotary)
     context = make_context(model, is_sketch=False)
     sampling = Sampling(temperature=0)
     tokens = generate(model, context, target_grid=grid, sampling=sampling).tokens

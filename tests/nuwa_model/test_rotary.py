@@ -1,0 +1,44 @@
+import pytest
+import torch
+from einops import einsum
+
+from nuwa_model.attention.rotary import rotate, rotation_of
+from nuwa_model.config import NuwaConfig
+from nuwa_model.errors import ConfigError
+from nuwa_model.grid import Grid
+
+GRID = Grid(3, 4, 5)
+
+
+def turned(vectors):
+    return rotate(vectors, rotation_of(GRID, vectors.shape[-1], vectors.device))
+
+
+def everywhere(vector):
+    """The same vector in every cell, one head, one sample."""
+    return vector.expand(1, 1, GRID.num_cells, -1)
+
+
+def test_a_constant_query_and_key_score_by_how_far_apart_their_cells_are_alone():
+    query, key = (torch.randn(32, dtype=torch.float64) for _ in range(2))
+    scores = einsum(turned(everywhere(query)), turned(everywhere(key)), "b n q e, b n k e -> q k")
+    cells = torch.cartesian_prod(*(torch.arange(size) for size in GRID))
+    by_offset = {}
+    for i, cell in enumerate(cells.tolist()):
+        for j, other in enumerate(cells.tolist()):
+            offset = tuple(a - b for a, b in zip(other, cell, strict=True))
+            by_offset.setdefault(offset, []).append(scores[i, j].item())
+    assert all(max(found) - min(found) < 1e-9 for found in by_offset.values())
+    means = torch.tensor([found[0] for found in by_offset.values()])
+    assert means.unique().numel() == len(by_offset)
+
+
+def test_turning_keeps_lengths_and_leaves_the_first_cell_alone():
+    x = torch.randn(2, 4, GRID.num_cells, 14, dtype=torch.float64)
+    assert torch.allclose(turned(x).norm(dim=-1), x.norm(dim=-1))
+    assert torch.equal(turned(x)[:, :, 0], x[:, :, 0])
+
+
+def test_a_head_of_odd_width_is_refused():
+    with pytest.raises(ConfigError, match="must be even"):
+        NuwaConfig(dim=15, num_heads=3, is_rotary=True)
