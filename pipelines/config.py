@@ -99,7 +99,8 @@ class TokenizerTrainingConfig:
             quantizer: more gives fewer, more predictable tokens; 0 always takes the nearest one.
         log_every: Steps between log lines.
         checkpoint_every: Steps between checkpoints.
-        num_workers: Training processes (ranks).
+        num_workers: Training processes (ranks); 0 is as many as there are GPUs, or processors where
+            there is none, and as divide the batch.
         seed: Of initialization and order.
     """
 
@@ -142,6 +143,10 @@ class TrainingConfig:
         batch_size: Examples a step over all ranks; videos, where a step trains videos.
         images_per_video: A step that trains images reads this many times more examples. An image
             has as many tokens as one frame, and as much to learn from a text as a whole video.
+        excerpt_share: Share of the steps on videos that read excerpts, consecutive frames from
+            anywhere in a clip, of as many times more clips: neighboring frames of many clips teach
+            motion sooner than all frames of few.
+        excerpt_frames: Frames of an excerpt.
         tasks: Weight of each task in the mixture; a step draws one task.
         learning_rate: Peak of Adam's learning rate.
         warmup_fraction: Share of the steps that warm up.
@@ -164,6 +169,8 @@ class TrainingConfig:
     steps: int = 20
     batch_size: int = 8
     images_per_video: int = 1
+    excerpt_share: float = 0.0
+    excerpt_frames: int = 2
     tasks: Mapping[str, float] = field(default_factory=lambda: {"T2I": 0.2, "T2V": 0.6, "V2V": 0.2})
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.05
@@ -188,6 +195,11 @@ class TrainingConfig:
         if not self.tasks or min(self.tasks.values()) < 0 or sum(self.tasks.values()) <= 0:
             raise ConfigError(
                 "tasks must give at least one task a positive weight, e.g. {T2V: 1.0}."
+            )
+        if not 0 <= self.excerpt_share <= 1 or self.excerpt_frames < 1:
+            raise ConfigError(
+                f"excerpt_share ({self.excerpt_share}) must be between 0 and 1, and excerpt_frames "
+                f"({self.excerpt_frames}) at least 1."
             )
         ranks = max(1, self.num_workers) * self.gradient_accumulation
         if self.batch_size % ranks:
@@ -292,6 +304,13 @@ class RunConfig:
                 f"{self.model.codebook_dim}) must be vqgan's ({self.vqgan.codebook_size} × "
                 f"{self.vqgan.codebook_dim})."
             )
+        for section in ("training", "finetuning"):
+            frames = getattr(self, section).excerpt_frames
+            if frames > self.clips.num_frames:
+                raise ConfigError(
+                    f"{section}.excerpt_frames ({frames}) is more than clips.num_frames "
+                    f"({self.clips.num_frames})."
+                )
 
     @property
     def dataset_root(self) -> str:
@@ -315,23 +334,30 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
         vqgan=VQGANS["demo"],
         vqgan_seg=SKETCH_VQGANS["demo"],
         vqgan_training=TokenizerTrainingConfig(
-            steps=1300,
+            steps=900,
             batch_size=8,
-            adversarial_start=1200,
+            adversarial_start=840,
             adversarial_weight=0.05,
             squared_weight=4.0,
             rate_weight=0.4,
             log_every=20,
             checkpoint_every=400,
+            num_workers=0,
         ),
         vqgan_seg_training=TokenizerTrainingConfig(
-            steps=300, batch_size=8, adversarial_weight=0.0, rate_weight=0.4, log_every=10
+            steps=150,
+            batch_size=8,
+            adversarial_weight=0.0,
+            rate_weight=0.4,
+            log_every=10,
+            num_workers=0,
         ),
         training=TrainingConfig(
-            steps=2400,
+            steps=2000,
             batch_size=4,
             images_per_video=10,
-            tasks={"T2I": 0.4, "T2V": 0.5, "V2V": 0.1},
+            excerpt_share=0.7,
+            tasks={"T2I": 0.25, "T2V": 0.6, "V2V": 0.15},
             learning_rate=2e-3,
             ema_decay=0.99,
             # Two processes of one thread each learn twice as fast as one of two: the products of
@@ -341,7 +367,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             log_every=20,
         ),
         finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=4, learning_rate=5e-4),
-        generation=GenerationConfig(num_samples=256, top_p=1.0, guidance=1.5),
+        generation=GenerationConfig(num_samples=256, top_p=1.0, guidance=1.0),
     ),
     **{
         name: RunConfig(

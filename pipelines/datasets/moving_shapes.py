@@ -19,7 +19,7 @@ from pipelines.config import RunConfig, ShapesConfig
 from pipelines.datasets.base import SourceRef, Split
 from pipelines.datasets.folder import SKETCHES, list_folder
 from pipelines.datasets.shapes import (
-    CLIP_SECONDS,
+    PATH_SECONDS,
     Scene,
     caption,
     draw_labels,
@@ -39,7 +39,7 @@ SETTINGS = "moving_shapes.json"
 # Part of every video's seed, so that no video of one split is drawn again in the other.
 _SEEDS: dict[Split, int] = {"train": 2111, "validation": 12417}
 _MOST_DRAWS = 1000
-_GENERATOR = 2  # raise when the same settings would draw something else
+_GENERATOR = 3  # raise when the same settings would draw something else
 
 
 def list_moving_shapes(config: RunConfig) -> Iterator[SourceRef]:
@@ -154,7 +154,7 @@ def _write_video(root: Path, video: _Video, shapes: ShapesConfig) -> str:
     told = {"file": f"{video.name}.mp4", "text": video.text, "split": video.split}
     place = root / f"{video.name}.mp4"
     if not place.is_file():
-        times = [index / FRAME_RATE for index in range(round(CLIP_SECONDS * FRAME_RATE))]
+        times = [index / FRAME_RATE for index in range(round(PATH_SECONDS * FRAME_RATE) + 1)]
         labels = [draw_labels(scene, time_s, shapes.size) for time_s in times]
         _write_sketches(root / SKETCHES / video.name, labels)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -38,14 +38,17 @@ DIRECTIONS: Mapping[str, tuple[int, int]] = {
 }
 """Direction to its unit vector (x, y)."""
 
-LATTICE = 32
-"""Places along a side: things start on one, and move a whole number of them a clip's frame.
+STEP = 1 / 32
+"""Frame sides that a slow thing moves from one frame of a clip to the next.
 
 A clip of 32 pixels then shows each thing at whole pixels, so that a small codebook has a vector
 for every patch there is; videos are drawn as large as wanted.
 """
 
-SPEEDS: Mapping[str, float] = {"slowly": 1 / LATTICE / 0.4, "quickly": 2 / LATTICE / 0.4}
+PLACES = 8
+"""Places along a side: the box around a thing begins or ends its path on one of them."""
+
+SPEEDS: Mapping[str, float] = {"slowly": STEP / 0.4, "quickly": 2 * STEP / 0.4}
 """Adverb to frame sides a second; 0.4 s is the time from one frame of a clip to the next."""
 
 BACKGROUNDS: Mapping[str, int] = {"white": 240, "light grey": 210, "grey": 180}
@@ -57,10 +60,10 @@ PLAIN = "white"
 SKETCH_CLASSES: tuple[str, ...] = ("background", *SHAPES)
 """Names of the labels in a sketch, by label."""
 
-CLIP_SECONDS = 4.0
-"""Seconds for which every thing stays wholly inside the frame."""
+PATH_SECONDS = 3.6
+"""From the first frame of a clip of ten to the last; every thing stays wholly inside the frame."""
 
-RADIUS = 5 / LATTICE
+RADIUS = 4.5 * STEP
 """Half the side of the box around a thing: it lets a quick one cross for the whole clip."""
 
 _TEXTURE_AMPLITUDE = 22.0
@@ -223,10 +226,10 @@ def _random_thing(
     direction, speed = _pick(rng, directions), _pick(rng, SPEEDS)
     start = []
     for step in DIRECTIONS[direction]:
-        travel = step * SPEEDS[speed] * CLIP_SECONDS
-        low, high = RADIUS - min(travel, 0.0), 1.0 - RADIUS - max(travel, 0.0)
-        places = round((high - low) * LATTICE)
-        start.append(low + int(rng.integers(places + 1)) / LATTICE)
+        travel = step * SPEEDS[speed] * PATH_SECONDS
+        room = 1.0 - 2 * RADIUS - abs(travel)
+        corner = int(rng.integers(int(room * PLACES) + 1)) / PLACES
+        start.append(corner + RADIUS - min(travel, 0.0))
     return Thing(
         color=_pick(rng, colors),
         shape=_pick(rng, SHAPES),

@@ -3,11 +3,12 @@
 ``pipelines.training.vqgan`` says how, and why without DeepSpeed.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from nuwa_model.config import VQGANConfig
 from nuwa_model.errors import ConfigError
-from pipelines import artifacts, names, storage
+from pipelines import artifacts, cluster, names, storage
 from pipelines.artifacts import Artifact
 from pipelines.command import run_job
 from pipelines.config import RunConfig, TokenizerTrainingConfig, config_tree
@@ -73,12 +74,13 @@ def make_plan(config: RunConfig, content: Content) -> VQGANPlan:
     store = str(storage.local_path(config.store).absolute())
     begun = checkpoint.newest(store, name)
     newest = StoreTable(store, "clips").version()
+    num_workers = cluster.num_ranks(training.num_workers, training.batch_size)
     return VQGANPlan(
         store=store,
         name=name,
         content=content,
         vqgan=vqgan,
-        training=training,
+        training=replace(training, num_workers=num_workers),
         size=config.clips.size,
         clips_version=begun.metadata["clips_version"] if begun else newest,
         config=config_tree(config),

@@ -32,6 +32,7 @@ from pipelines.loading.order import (
 logger = logging.getLogger(__name__)
 
 _TEXTS_AT_ONCE = 16_384
+_EXCERPTS = " excerpts"
 
 
 class TextEncoder(Protocol):
@@ -94,6 +95,7 @@ class TrainingLoader:
     ) -> None:
         self._training, self._rank, self._world_size = training, rank, world_size
         self._num_frames = config.model.target_grid.s
+        self._streams = _streams(training, split)
         self._dropout = training.text_dropout if split == "train" else 0.0
         self._micro_batch_size = _micro_batch_size(training, world_size)
         self._examples = TokenExamples.load(
@@ -122,28 +124,46 @@ class TrainingLoader:
         """
         if not 0 <= micro_batch < self._training.gradient_accumulation:
             raise IndexError(f"There is no micro-batch {micro_batch}.")
-        seed, weights = self._training.seed, self._training.tasks
-        task = get_task(task_of_step(seed, step, weights))
+        seed = self._training.seed
+        stream = task_of_step(seed, step, self._streams)
+        task, num_frames = self._read(stream)
+        times = self._times(task, num_frames)
         serving = self._serving[task.name]
         picked = examples_of_step(
             seed,
-            task.name,
-            steps_before(seed, step, weights),
+            stream,
+            steps_before(seed, step, self._streams),
             num_examples=len(serving),
-            batch_size=self._training.batch_size * self._times(task),
+            batch_size=self._training.batch_size * times,
         )
-        size = self._micro_batch_size * self._times(task)
+        size = self._micro_batch_size * times
         start = (micro_batch * self._world_size + self._rank) * size
         positions = np.arange(start, start + size)
-        return self._batch(task, step, serving[picked[positions]], positions)
+        return self._batch(task, num_frames, step, serving[picked[positions]], positions)
 
-    def _times(self, task: Task) -> int:
-        return self._training.images_per_video if task.target == "image" else 1
+    def _read(self, stream: str) -> tuple[Task, int]:
+        """The task of a stream, and how many frames of each clip it reads."""
+        task = get_task(stream.removesuffix(_EXCERPTS))
+        if task.target == "image":
+            return task, 1
+        is_excerpt = stream.endswith(_EXCERPTS)
+        return task, self._training.excerpt_frames if is_excerpt else self._num_frames
+
+    def _times(self, task: Task, num_frames: int) -> int:
+        """How many examples a step reads where it would read one whole video."""
+        if task.target == "image":
+            return self._training.images_per_video
+        return self._num_frames // num_frames
 
     def _batch(
-        self, task: Task, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
+        self,
+        task: Task,
+        num_frames: int,
+        step: int,
+        clips: NDArray[np.int64],
+        positions: NDArray[np.int64],
     ) -> Batch:
-        places = self._places(task, step, clips, positions)
+        places = self._places(num_frames, step, clips, positions)
         if task.condition == "sketch":
             condition = _gathered(self._examples.sketches, places)
             mask = torch.ones(len(clips), condition[0].numel(), dtype=torch.bool)
@@ -159,14 +179,14 @@ class TrainingLoader:
         )
 
     def _places(
-        self, task: Task, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
+        self, num_frames: int, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Places of the frames wanted, ``(b, s)``: all of a video, or one that chance picks."""
+        """Places of the frames wanted, ``(b, s)``: consecutive ones, from where chance says."""
         first, length = self._examples.first[clips], self._examples.length[clips]
-        if task.target == "video":
-            return first[:, None] + np.arange(self._num_frames)
+        starts = (length - num_frames + 1).astype(np.uint64)
         words = draw(self._training.seed, "frame", step, positions)
-        return (first + (words % length.astype(np.uint64)).astype(np.int64))[:, None]
+        first = first + (words % starts).astype(np.int64)
+        return first[:, None] + np.arange(num_frames)
 
     def _caption_numbers(
         self, task: Task, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
@@ -203,6 +223,16 @@ def _micro_batch_size(training: TrainingConfig, world_size: int) -> int:
             f"times gradient_accumulation ({training.gradient_accumulation})."
         )
     return training.batch_size // shares
+
+
+def _streams(training: TrainingConfig, split: str) -> dict[str, float]:
+    """What a step may train, with its weight: a task on whole targets, or on excerpts of videos."""
+    share = training.excerpt_share if split == "train" else 0.0
+    streams = {}
+    for name, weight in training.tasks.items():
+        excerpts = weight * share if get_task(name).target == "video" else 0.0
+        streams |= {name: weight - excerpts, name + _EXCERPTS: excerpts}
+    return streams
 
 
 def _check_tokens(examples: TokenExamples, config: RunConfig) -> None:

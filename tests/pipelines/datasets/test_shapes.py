@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from pipelines.datasets.shapes import (
     BACKGROUNDS,
-    CLIP_SECONDS,
     COLORS,
     DIRECTIONS,
+    PATH_SECONDS,
+    PLACES,
     SHAPES,
     SKETCH_CLASSES,
     SPEEDS,
@@ -34,7 +35,7 @@ def still(shape="circle", color="red", radius=0.16, start=(0.5, 0.5)):
 @given(seed=SEEDS, more=st.booleans())
 def test_things_stay_wholly_inside_the_frame(seed, more):
     scene = random_scene(np.random.default_rng(seed), second_object=more)
-    for thing, time_s in itertools.product(scene.things, (0.0, CLIP_SECONDS)):
+    for thing, time_s in itertools.product(scene.things, (0.0, PATH_SECONDS)):
         for place in thing.center(time_s):
             assert thing.radius - 1e-9 <= place <= 1 - thing.radius + 1e-9
 
@@ -139,3 +140,11 @@ def test_a_frame_at_a_fraction_of_the_size_is_the_frame_made_smaller():
     mean = large.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3))
     assert np.abs(mean - small).max() < 40  # corners are cut a little differently
     assert np.abs(mean - small).mean() < 0.3
+
+
+@given(seed=SEEDS)
+def test_a_path_begins_or_ends_on_one_of_eight_by_eight_places(seed):
+    thing = random_scene(np.random.default_rng(seed)).things[0]
+    ends = np.array([thing.center(0.0), thing.center(PATH_SECONDS)]) - thing.radius
+    upper_left = ends.min(axis=0) * PLACES
+    np.testing.assert_allclose(upper_left, upper_left.round(), atol=1e-9)

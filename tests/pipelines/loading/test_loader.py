@@ -6,6 +6,7 @@ import torch
 
 from nuwa_model.errors import ConfigError
 from nuwa_model.tokenizers.text import TextTokenizer
+from pipelines.config import TrainingConfig
 from pipelines.errors import StoreError
 from pipelines.loading.examples import TokenExamples
 from pipelines.loading.loader import TrainingLoader
@@ -261,3 +262,49 @@ def test_ranks_share_the_larger_batches_of_images_alike(full_store, loader):
         return torch.cat(shares)
 
     assert torch.equal(targets(1), targets(2))
+
+
+def test_an_excerpt_is_a_run_of_frames_of_one_clip_with_its_caption_and_sketch(full_store, loader):
+    settings = {"batch_size": 2, "excerpt_share": 1.0, "excerpt_frames": 2}
+    starts = set()
+    for task in ("V2V", "S2V"):
+        made = loader(full_store, tasks={task: 1.0}, **settings)
+        whole = loader(full_store, tasks={task: 1.0}, batch_size=2)
+        clips = {(t[0] // 160 * 160).flatten()[0].item(): t for t in whole_targets(whole)}
+        for step in range(20):
+            batch = made.batch_at(step)
+            assert batch.target.shape[:2] == (2 * (NUM_FRAMES // 2), 2)
+            if task == "S2V":
+                assert batch.condition.shape[1] == 2
+            for excerpt in batch.target:
+                clip = clips[(excerpt[0] // 160 * 160).flatten()[0].item()]
+                found = [i for i in range(NUM_FRAMES - 1) if torch.equal(clip[i : i + 2], excerpt)]
+                assert found
+                starts.update(found)
+    assert starts == set(range(NUM_FRAMES - 1))
+
+
+def whole_targets(loader):
+    return [target for step in range(20) for target in loader.batch_at(step).target]
+
+
+def test_a_share_of_the_steps_on_videos_reads_excerpts(full_store, loader):
+    tasks = {"T2I": 1.0, "V2V": 3.0}
+    made = loader(full_store, tasks=tasks, batch_size=2, excerpt_share=0.5, excerpt_frames=2)
+    lengths = [made.batch_at(step).target.shape[1] for step in range(400)]
+    shares = [lengths.count(n) / len(lengths) for n in (1, 2, NUM_FRAMES)]
+    assert shares == pytest.approx([0.25, 0.375, 0.375], abs=0.07)
+
+
+def test_validation_reads_whole_videos(full_store, loader):
+    made = loader(full_store, tasks={"V2V": 1.0}, batch_size=2, excerpt_share=1.0, split="train")
+    assert made.batch_at(0).target.shape[1] == 2
+    made = loader(
+        full_store, tasks={"V2V": 1.0}, batch_size=1, excerpt_share=1.0, split="validation"
+    )
+    assert made.batch_at(0).target.shape[1] == NUM_FRAMES
+
+
+def test_a_share_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="excerpt_share"):
+        TrainingConfig(excerpt_share=1.5)
