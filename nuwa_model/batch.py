@@ -18,18 +18,23 @@ class Batch:
         condition: Tokens to read, ``(b, s, h, w)``; a text of *l* tokens is ``(b, l, 1, 1)``.
         condition_mask: True at real condition tokens, false at padding, ``(b, t)`` in raster
             order. Sketches are all true.
+        first_frame: Place of each target's first frame in its clip; ``None`` where all are at its
+            beginning. An excerpt that did not say so would teach that clips begin anywhere.
     """
 
     task: Task
     target: Int[Tensor, "b s h w"]
     condition: Int[Tensor, "b cs ch cw"]
     condition_mask: Bool[Tensor, "b t"]
+    first_frame: Int[Tensor, " b"] | None = None
 
     def to(self, device: str) -> "Batch":
         """The same batch on another device."""
+        first = self.first_frame
         return Batch(
             task=self.task,
             target=self.target.to(device, non_blocking=True),
             condition=self.condition.to(device, non_blocking=True),
             condition_mask=self.condition_mask.to(device, non_blocking=True),
+            first_frame=None if first is None else first.to(device, non_blocking=True),
         )

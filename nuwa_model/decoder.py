@@ -117,12 +117,18 @@ class Decoder(nn.Module):
         self.head = CodebookHead(config.codebook_size, config.dim)
 
     def forward(
-        self, target: Int[Tensor, "b s h w"], context: Context
+        self,
+        target: Int[Tensor, "b s h w"],
+        context: Context,
+        first_frame: Int[Tensor, " b"] | None = None,
     ) -> Float[Tensor, "b s h w v"]:
-        """Logits for every cell, each from the cells before it: already aligned with ``target``."""
+        """Logits for every cell, each from the cells before it: already aligned with ``target``.
+
+        ``first_frame`` says where in its clip each target begins; by default at the beginning.
+        """
         grid = Grid(*target.shape[1:])
         slots = slot_grid(grid)
-        x = self.slot_inputs(target) + self.position(slots)
+        x = self.slot_inputs(target) + self.position(slots, first_frame)
         x = rearrange(x, "b s h w d -> b (s h w) d")
         rotation = (
             rotation_of(slots, self.config.head_dim, x.device) if self.config.is_rotary else None

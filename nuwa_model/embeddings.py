@@ -22,9 +22,18 @@ class PositionTable(nn.Module):
         self.h = nn.Parameter(torch.randn(grid.h, dim) * 0.02)
         self.w = nn.Parameter(torch.randn(grid.w, dim) * 0.02)
 
-    def forward(self, grid: Grid) -> Float[Tensor, "s h w d"]:
-        """The position of every cell of a grid that is no larger than the table."""
-        return self.s[: grid.s, None, None] + self.h[None, : grid.h, None] + self.w[: grid.w]
+    def forward(
+        self, grid: Grid, first_frame: Int[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "*b s h w d"]:
+        """The position of every cell of a grid that is no larger than the table.
+
+        With ``first_frame`` there is one grid for each of a batch, which begins at that time.
+        """
+        if first_frame is None:
+            times = self.s[: grid.s]
+        else:
+            times = self.s[first_frame[:, None] + torch.arange(grid.s, device=first_frame.device)]
+        return times[..., None, None, :] + self.h[: grid.h, None] + self.w[: grid.w]
 
 
 class CodebookEmbedding(nn.Module):

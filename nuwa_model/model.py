@@ -37,7 +37,7 @@ class Nuwa(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "b s h w v"]:
         """Logits of every target cell given the cells before it and the condition."""
-        return self.decoder(batch.target, self.encode(batch))
+        return self.decoder(batch.target, self.encode(batch), batch.first_frame)
 
     def encode(self, batch: Batch) -> Context:
         """Read the condition."""

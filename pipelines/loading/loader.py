@@ -163,7 +163,8 @@ class TrainingLoader:
         clips: NDArray[np.int64],
         positions: NDArray[np.int64],
     ) -> Batch:
-        places = self._places(num_frames, step, clips, positions)
+        first_frame = self._first_frames(num_frames, step, clips, positions)
+        places = (self._examples.first[clips] + first_frame)[:, None] + np.arange(num_frames)
         if task.condition == "sketch":
             condition = _gathered(self._examples.sketches, places)
             mask = torch.ones(len(clips), condition[0].numel(), dtype=torch.bool)
@@ -176,17 +177,16 @@ class TrainingLoader:
             target=_gathered(self._examples.frames, places),
             condition=condition,
             condition_mask=mask,
+            first_frame=torch.from_numpy(first_frame),
         )
 
-    def _places(
+    def _first_frames(
         self, num_frames: int, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Places of the frames wanted, ``(b, s)``: consecutive ones, from where chance says."""
-        first, length = self._examples.first[clips], self._examples.length[clips]
-        starts = (length - num_frames + 1).astype(np.uint64)
+        """Where in its clip each example begins: wherever chance says that it fits."""
+        starts = (self._examples.length[clips] - num_frames + 1).astype(np.uint64)
         words = draw(self._training.seed, "frame", step, positions)
-        first = first + (words % starts).astype(np.int64)
-        return first[:, None] + np.arange(num_frames)
+        return (words % starts).astype(np.int64)
 
     def _caption_numbers(
         self, task: Task, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
@@ -228,7 +228,7 @@ def _micro_batch_size(training: TrainingConfig, world_size: int) -> int:
 def _streams(training: TrainingConfig, split: str) -> dict[str, float]:
     """What a step may train, with its weight: a task on whole targets, or on excerpts of videos."""
     share = training.excerpt_share if split == "train" else 0.0
-    streams = {}
+    streams: dict[str, float] = {}
     for name, weight in training.tasks.items():
         excerpts = weight * share if get_task(name).target == "video" else 0.0
         streams |= {name: weight - excerpts, name + _EXCERPTS: excerpts}

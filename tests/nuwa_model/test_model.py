@@ -67,6 +67,19 @@ def test_a_prediction_depends_on_the_whole_causal_neighborhood_and_on_nothing_la
     assert draw(seen, config.target_grid) == dedent(picture)
 
 
+def test_a_target_takes_the_positions_of_the_time_at_which_it_begins():
+    torch.manual_seed(0)
+    model, batch = Nuwa(CONFIG).double(), make_batch("T2I")
+    with torch.no_grad():
+        at_the_beginning = model(batch)
+        later = model(replace(batch, first_frame=torch.tensor([0, 1])))
+        model.decoder.position.s[0] = model.decoder.position.s[1]
+        moved = model(batch)
+    assert torch.equal(later[0], at_the_beginning[0])
+    assert torch.equal(later[1], moved[1])
+    assert not torch.equal(later[1], at_the_beginning[1])
+
+
 def test_no_prediction_depends_on_its_own_or_a_later_token():
     torch.manual_seed(0)
     model, batch = Nuwa(CONFIG).double(), make_batch(batch=1)
