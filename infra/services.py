@@ -21,7 +21,7 @@ import requests
 
 from flows.ray_head import DASHBOARD_PORT, usual_port
 from flows.ray_head import ENVIRONMENT as RAY_ENVIRONMENT
-from pipelines.config import RUN_PRESETS
+from pipelines.presets import RUN_PRESETS
 
 ROOT = Path(__file__).parent.parent
 SERVICES = ROOT / ".services"

@@ -1,22 +1,18 @@
-"""One tree of settings for every flow and job, and its one loader (D6).
+"""One tree of settings for every flow and job (D6); ``pipelines.presets`` fills and loads it.
 
-Precedence: preset < run file < ``--set key=value``. Importing this module loads neither torch
-nor Ray.
+Importing this module loads neither torch nor Ray.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from nuwa_model.config import NuwaConfig, VQGANConfig
-from nuwa_model.errors import ConfigError, NuwaError, UnknownNameError
-from nuwa_model.presets import PRESETS, SKETCH_VQGANS, VQGANS
+from nuwa_model.errors import ConfigError
+from nuwa_model.presets import SKETCH_VQGANS
 from nuwa_model.tasks import get_task
 
 
@@ -321,123 +317,6 @@ class RunConfig:
     def report_root(self) -> str:
         """Folder of the report."""
         return self.report or f"{self.store}/report"
-
-
-RUN_PRESETS: Mapping[str, RunConfig] = {
-    "tiny": RunConfig(),
-    # Sized for two CPU cores and a quarter of an hour; docs/decisions/demo.md has the figures.
-    "demo": RunConfig(
-        store="demo",
-        dataset=DatasetConfig(shapes=ShapesConfig(num_train=1024, num_validation=256)),
-        clips=ClipsConfig(size=32),
-        model=PRESETS["demo"],
-        vqgan=VQGANS["demo"],
-        vqgan_seg=SKETCH_VQGANS["demo"],
-        vqgan_training=TokenizerTrainingConfig(
-            steps=900,
-            batch_size=8,
-            adversarial_start=840,
-            adversarial_weight=0.05,
-            squared_weight=4.0,
-            rate_weight=0.4,
-            log_every=20,
-            checkpoint_every=400,
-            num_workers=0,
-        ),
-        vqgan_seg_training=TokenizerTrainingConfig(
-            steps=150,
-            batch_size=8,
-            adversarial_weight=0.0,
-            rate_weight=0.4,
-            log_every=10,
-            num_workers=0,
-        ),
-        training=TrainingConfig(
-            steps=2000,
-            batch_size=4,
-            images_per_video=10,
-            excerpt_share=0.7,
-            tasks={"T2I": 0.25, "T2V": 0.6, "V2V": 0.15},
-            learning_rate=2e-3,
-            ema_decay=0.99,
-            # Two processes of one thread each learn twice as fast as one of two: the products of
-            # a model this small are too small to share.
-            num_workers=0,
-            checkpoint_every=300,
-            log_every=20,
-        ),
-        finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=4, learning_rate=5e-4),
-        generation=GenerationConfig(num_samples=256, top_p=1.0, guidance=1.0),
-    ),
-    **{
-        name: RunConfig(
-            store=f"runs/{name}",
-            clips=ClipsConfig(
-                size=PRESETS[name].target_grid.h * VQGANS[name].factor,
-                num_frames=PRESETS[name].target_grid.s,
-            ),
-            model=PRESETS[name],
-            vqgan=VQGANS[name],
-            vqgan_seg=SKETCH_VQGANS[name],
-            vqgan_training=TokenizerTrainingConfig(
-                steps=200_000, batch_size=64, learning_rate=3e-4, adversarial_start=50_000
-            ),
-            vqgan_seg_training=TokenizerTrainingConfig(
-                steps=50_000, batch_size=64, learning_rate=3e-4, adversarial_weight=0.0
-            ),
-            training=TrainingConfig(
-                steps=200_000,
-                batch_size=128,
-                checkpoint_every=1000,
-                ema_decay=0.9999,
-                zero_stage=2,
-                log_every=50,
-            ),
-            finetuning=TrainingConfig(
-                tasks={"T2V": 1.0},
-                steps=20_000,
-                batch_size=128,
-                learning_rate=1e-4,
-                checkpoint_every=1000,
-                ema_decay=0.9999,
-                zero_stage=2,
-                log_every=50,
-            ),
-        )
-        for name in ("base", "nuwa_870m", "nuwa_256")
-    },
-}
-
-
-def load_config(
-    run: str | None = None, *, preset: str = "tiny", overrides: Sequence[str] = ()
-) -> RunConfig:
-    """Read a run's settings.
-
-    Args:
-        run: A YAML file with any subset of the fields of ``RunConfig``.
-        preset: What fills the fields that ``run`` leaves out.
-        overrides: Dotted assignments such as ``model.dim=128``; these win.
-
-    Raises:
-        ConfigError: A key is misspelled, a value has the wrong type, or two settings contradict.
-    """
-    if preset not in RUN_PRESETS:
-        raise UnknownNameError("preset", preset, RUN_PRESETS)
-    if run is not None and not Path(run).is_file():
-        raise ConfigError(f"There is no run file {run!r}.")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--run", type=RunConfig, default=RUN_PRESETS[preset])
-    files = [] if run is None else ["--run", run]
-    try:
-        parsed = parser.parse_args([*files, *(f"--run.{item}" for item in overrides)])
-        config: RunConfig = parser.instantiate(parsed).run
-    except NuwaError:
-        raise
-    except (ArgumentError, ValueError, TypeError, KeyError, OSError) as error:
-        where = run or "--set"
-        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
-    return config
 
 
 def config_tree(config: RunConfig) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.config import RUN_PRESETS, RunConfig, config_tree
+from pipelines.config import RunConfig, config_tree
+from pipelines.presets import RUN_PRESETS
 
 
 def command_for(config: RunConfig) -> str:

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from pipelines.artifacts import is_complete
-from pipelines.config import load_config
 from pipelines.names import text_tokenizer_name
+from pipelines.presets import load_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.config import RUN_PRESETS, load_config
+from pipelines.presets import RUN_PRESETS, load_config
 from tests.conftest import ROOT
 
 

@@ -3,10 +3,10 @@ import re
 
 import pytest
 
-from pipelines.config import load_config
 from pipelines.datasets import list_sources
 from pipelines.datasets.folder import split_of
 from pipelines.errors import SourceError
+from pipelines.presets import load_config
 
 
 def listed(root, *more):

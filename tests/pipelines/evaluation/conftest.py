@@ -11,8 +11,9 @@ from einops import rearrange
 from PIL import Image, ImageFilter
 
 from pipelines import artifacts, names, storage
-from pipelines.config import RUN_PRESETS, config_tree
+from pipelines.config import config_tree
 from pipelines.datasets.shapes import Scene, Thing, caption, draw_scene, random_scene
+from pipelines.presets import RUN_PRESETS
 from pipelines.store.schema import CLIPS
 from pipelines.store.shards import write_shard
 from pipelines.store.table import StoreTable

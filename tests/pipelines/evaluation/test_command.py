@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.config import RUN_PRESETS, load_config
 from pipelines.evaluation.command import command_for
+from pipelines.presets import RUN_PRESETS, load_config
 
 TINY = RUN_PRESETS["tiny"]
 

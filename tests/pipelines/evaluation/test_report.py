@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from pipelines import storage
-from pipelines.config import RUN_PRESETS
 from pipelines.errors import StoreError
 from pipelines.evaluation.report import curves_of, duration, number
 from pipelines.evaluation.stages import read_stages
 from pipelines.jobs.score import score
+from pipelines.presets import RUN_PRESETS
 
 EMPTY_TAGS = {"meta", "img", "br", "link", "input", "hr", "path", "use"}
 
