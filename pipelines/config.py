@@ -143,6 +143,9 @@ class TrainingConfig:
             anywhere in a clip, of as many times more clips: neighboring frames of many clips teach
             motion sooner than all frames of few.
         excerpt_frames: Frames of an excerpt.
+        opening_share: Share of the excerpts, and of the images that are frames of videos, that are
+            taken where their clip begins. Generation draws that frame from nothing; if all frames
+            were read alike, it would be learned last.
         tasks: Weight of each task in the mixture; a step draws one task.
         learning_rate: Peak of Adam's learning rate.
         warmup_fraction: Share of the steps that warm up.
@@ -167,6 +170,7 @@ class TrainingConfig:
     images_per_video: int = 1
     excerpt_share: float = 0.0
     excerpt_frames: int = 2
+    opening_share: float = 0.0
     tasks: Mapping[str, float] = field(default_factory=lambda: {"T2I": 0.2, "T2V": 0.6, "V2V": 0.2})
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.05
@@ -197,6 +201,8 @@ class TrainingConfig:
                 f"excerpt_share ({self.excerpt_share}) must be between 0 and 1, and excerpt_frames "
                 f"({self.excerpt_frames}) at least 1."
             )
+        if not 0 <= self.opening_share <= 1:
+            raise ConfigError(f"opening_share ({self.opening_share}) must be between 0 and 1.")
         ranks = max(1, self.num_workers) * self.gradient_accumulation
         if self.batch_size % ranks:
             raise ConfigError(

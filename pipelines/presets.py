@@ -55,6 +55,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             batch_size=4,
             images_per_video=10,
             excerpt_share=0.7,
+            opening_share=0.5,
             tasks={"T2I": 0.25, "T2V": 0.6, "V2V": 0.15},
             learning_rate=2e-3,
             ema_decay=0.99,

@@ -183,10 +183,12 @@ class TrainingLoader:
     def _first_frames(
         self, num_frames: int, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Where in its clip each example begins: wherever chance says that it fits."""
+        """Where in its clip each example begins: at its opening, or wherever it fits."""
+        seed = self._training.seed
         starts = (self._examples.length[clips] - num_frames + 1).astype(np.uint64)
-        words = draw(self._training.seed, "frame", step, positions)
-        return (words % starts).astype(np.int64)
+        anywhere = (draw(seed, "frame", step, positions) % starts).astype(np.int64)
+        is_opening = draw_fractions(seed, "opening", step, positions) < self._training.opening_share
+        return np.where(is_opening, 0, anywhere)
 
     def _caption_numbers(
         self, task: Task, step: int, clips: NDArray[np.int64], positions: NDArray[np.int64]

@@ -283,6 +283,24 @@ def test_an_excerpt_is_a_run_of_frames_of_one_clip_with_its_caption_and_sketch(f
     assert starts == set(range(NUM_FRAMES - 1))
 
 
+@pytest.mark.parametrize("task", ["T2I", "T2V"])
+def test_a_share_of_images_and_excerpts_opens_its_clip(full_store, loader, task):
+    made = loader(
+        full_store,
+        tasks={task: 1.0},
+        batch_size=4,
+        images_per_video=2,
+        excerpt_share=1.0,
+        excerpt_frames=1,
+        opening_share=0.5,
+    )
+    starts = torch.cat([made.batch_at(step).first_frame for step in range(200)])
+    shares = starts.bincount(minlength=NUM_FRAMES) / len(starts)
+    by_chance = 0.5 / NUM_FRAMES
+    assert shares[0].item() == pytest.approx(0.5 + by_chance, abs=0.06)
+    assert shares[1:].tolist() == pytest.approx([by_chance] * (NUM_FRAMES - 1), abs=0.06)
+
+
 def whole_targets(loader):
     return [target for step in range(20) for target in loader.batch_at(step).target]
 
@@ -304,6 +322,7 @@ def test_validation_reads_whole_videos(full_store, loader):
     assert made.batch_at(0).target.shape[1] == NUM_FRAMES
 
 
-def test_a_share_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match="excerpt_share"):
-        TrainingConfig(excerpt_share=1.5)
+@pytest.mark.parametrize("share", ["excerpt_share", "opening_share"])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ConfigError, match=share):
+        TrainingConfig(**{share: 1.5})
