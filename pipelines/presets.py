@@ -51,7 +51,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             num_workers=0,
         ),
         training=TrainingConfig(
-            steps=2000,
+            steps=1700,
             batch_size=4,
             images_per_video=10,
             excerpt_share=0.7,
@@ -66,7 +66,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             log_every=20,
         ),
         finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=4, learning_rate=5e-4),
-        generation=GenerationConfig(num_samples=256, top_p=1.0, guidance=1.0),
+        generation=GenerationConfig(num_samples=256, temperature=0.9, top_p=1.0, guidance=1.0),
     ),
     **{
         name: RunConfig(
