@@ -18,8 +18,10 @@ class Batch:
         condition: Tokens to read, ``(b, s, h, w)``; a text of *l* tokens is ``(b, l, 1, 1)``.
         condition_mask: True at real condition tokens, false at padding, ``(b, t)`` in raster
             order. Sketches are all true.
-        first_frame: Place of each target's first frame in its clip; ``None`` where all are at its
-            beginning. An excerpt that did not say so would teach that clips begin anywhere.
+        first_frame: Place of each target's first frame in its clip, from 0 to the model's frames
+            less ``s``; ``None`` is 0 for all. An excerpt that did not say so would teach that clips
+            begin anywhere.
+        is_excerpt: The targets are parts of videos.
     """
 
     task: Task
@@ -27,6 +29,12 @@ class Batch:
     condition: Int[Tensor, "b cs ch cw"]
     condition_mask: Bool[Tensor, "b t"]
     first_frame: Int[Tensor, " b"] | None = None
+    is_excerpt: bool = False
+
+    @property
+    def name(self) -> str:
+        """What its loss is called: losses of whole videos and of excerpts do not compare."""
+        return f"{self.task.name} excerpts" if self.is_excerpt else self.task.name
 
     def to(self, device: str) -> "Batch":
         """The same batch on another device."""
@@ -37,4 +45,5 @@ class Batch:
             condition=self.condition.to(device, non_blocking=True),
             condition_mask=self.condition_mask.to(device, non_blocking=True),
             first_frame=None if first is None else first.to(device, non_blocking=True),
+            is_excerpt=self.is_excerpt,
         )

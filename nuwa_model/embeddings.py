@@ -27,7 +27,8 @@ class PositionTable(nn.Module):
     ) -> Float[Tensor, "*b s h w d"]:
         """The position of every cell of a grid that is no larger than the table.
 
-        With ``first_frame`` there is one grid for each of a batch, which begins at that time.
+        With ``first_frame`` there is one grid for each of a batch, which begins at that frame of
+        the table: at least 0, and ``grid.s`` frames before the table's end at most.
         """
         if first_frame is None:
             times = self.s[: grid.s]

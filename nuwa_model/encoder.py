@@ -73,11 +73,15 @@ class Encoder(nn.Module):
         condition_mask: Bool[Tensor, "b t"],
         *,
         is_sketch: bool,
+        first_frame: Int[Tensor, " b"] | None = None,
     ) -> Context:
-        """Encode tokens ``(b, s, h, w)``; a text of *l* tokens is ``(b, l, 1, 1)``."""
+        """Encode tokens ``(b, s, h, w)``; a text of *l* tokens is ``(b, l, 1, 1)``.
+
+        ``first_frame`` says where in its clip each sketch begins; by default at the beginning.
+        """
         grid = Grid(*condition.shape[1:])
         if is_sketch:
-            x = self.sketch(condition) + self.sketch_position(grid)
+            x = self.sketch(condition) + self.sketch_position(grid, first_frame)
             x, mask, extent = rearrange(x, "b s h w d -> b (s h w) d"), None, self.config.extent
         else:
             x, mask, extent = self.text(condition), condition_mask, self.config.text_extent

@@ -42,7 +42,10 @@ class Nuwa(nn.Module):
     def encode(self, batch: Batch) -> Context:
         """Read the condition."""
         return self.encoder(
-            batch.condition, batch.condition_mask, is_sketch=batch.task.condition == "sketch"
+            batch.condition,
+            batch.condition_mask,
+            is_sketch=batch.task.condition == "sketch",
+            first_frame=batch.first_frame,
         )
 
     def set_codebooks(

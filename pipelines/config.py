@@ -21,7 +21,8 @@ class ShapesConfig:
     """Moving-shapes videos: how many, and what they show.
 
     Args:
-        num_train: Videos for training.
+        num_train: Videos for training. No scene comes twice, and of plain ones with one object
+            there are 2,592.
         num_validation: Videos of another seed, kept out of training.
         size: Height and width of a video in pixels.
         textured_background: Draw a texture in place of a plain background.
@@ -144,8 +145,8 @@ class TrainingConfig:
             motion sooner than all frames of few.
         excerpt_frames: Frames of an excerpt.
         opening_share: Share of the excerpts, and of the images that are frames of videos, that are
-            taken where their clip begins. Generation draws that frame from nothing; if all frames
-            were read alike, it would be learned last.
+            taken where their clip begins; the others are taken anywhere. Generation draws that
+            frame from nothing; if all frames were read alike, it would be learned last.
         tasks: Weight of each task in the mixture; a step draws one task.
         learning_rate: Peak of Adam's learning rate.
         warmup_fraction: Share of the steps that warm up.
@@ -170,7 +171,7 @@ class TrainingConfig:
     images_per_video: int = 1
     excerpt_share: float = 0.0
     excerpt_frames: int = 2
-    opening_share: float = 0.0
+    opening_share: float = 0.5
     tasks: Mapping[str, float] = field(default_factory=lambda: {"T2I": 0.2, "T2V": 0.6, "V2V": 0.2})
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.05
@@ -307,11 +308,12 @@ class RunConfig:
                 f"{self.vqgan.codebook_dim})."
             )
         for section in ("training", "finetuning"):
-            frames = getattr(self, section).excerpt_frames
-            if frames > self.clips.num_frames:
+            training: TrainingConfig = getattr(self, section)
+            if training.excerpt_share and training.excerpt_frames > self.clips.num_frames:
                 raise ConfigError(
-                    f"{section}.excerpt_frames ({frames}) is more than clips.num_frames "
-                    f"({self.clips.num_frames})."
+                    f"{section}.excerpt_frames ({training.excerpt_frames}) is more than "
+                    f"clips.num_frames ({self.clips.num_frames}): set it to 1 for still frames, or "
+                    f"{section}.excerpt_share=0 to train whole videos."
                 )
 
     @property

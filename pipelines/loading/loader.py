@@ -7,54 +7,30 @@ for the next step.
 import json
 import logging
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from nuwa_model.batch import Batch
 from nuwa_model.errors import ConfigError
-from nuwa_model.tasks import NONE_TEXT, TASKS, Task, get_task
+from nuwa_model.tasks import TASKS, Task, get_task
 from pipelines.config import RunConfig, TrainingConfig
 from pipelines.errors import StoreError
+from pipelines.loading.captions import Captions, TextEncoder
 from pipelines.loading.examples import TokenExamples
 from pipelines.loading.order import (
     draw,
     draw_fractions,
     examples_of_step,
     steps_before,
-    task_of_step,
+    stream_of_step,
 )
+from pipelines.loading.streams import Stream, streams_of
 
 logger = logging.getLogger(__name__)
-
-_TEXTS_AT_ONCE = 16_384
-_EXCERPTS = " excerpts"
-
-
-class TextEncoder(Protocol):
-    """What the loader wants of a text tokenizer."""
-
-    def encode(self, texts: list[str]) -> tuple[Int[Tensor, "b l"], Bool[Tensor, "b l"]]:
-        """Tokens padded to one length, and which of them are not padding."""
-
-
-class Captions:
-    """All captions as tokens; number 0 is ``None``, the condition of tasks that have none."""
-
-    def __init__(self, text: tuple[tuple[str, ...], ...], encoder: TextEncoder) -> None:
-        flat = [NONE_TEXT, *(caption for captions in text for caption in captions)]
-        chunks = [
-            encoder.encode(flat[start : start + _TEXTS_AT_ONCE])
-            for start in range(0, len(flat), _TEXTS_AT_ONCE)
-        ]
-        self.tokens = torch.cat([tokens for tokens, _ in chunks])  # (captions, l)
-        self.mask = torch.cat([mask for _, mask in chunks])
-        self.count = np.array([len(captions) for captions in text], dtype=np.int64)
-        self.first = 1 + np.cumsum(self.count) - self.count
 
 
 class TrainingLoader:
@@ -73,7 +49,8 @@ class TrainingLoader:
         rank: Number of this process.
         world_size: Number of processes.
         sketch_fingerprint: Of the sketch tokenizer; tasks with sketches need it.
-        split: ``train``, or ``validation``, where no condition is dropped.
+        split: ``train``, or ``validation``, which reads whole videos, images from anywhere in
+            them, and every condition, so that its loss compares between trainings.
 
     Raises:
         ConfigError: The store has no example for a task, or the batch cannot be divided.
@@ -95,8 +72,11 @@ class TrainingLoader:
     ) -> None:
         self._training, self._rank, self._world_size = training, rank, world_size
         self._num_frames = config.model.target_grid.s
-        self._streams = _streams(training, split)
-        self._dropout = training.text_dropout if split == "train" else 0.0
+        is_training = split == "train"
+        self._streams = streams_of(training, self._num_frames, with_excerpts=is_training)
+        self._weights = {name: stream.weight for name, stream in self._streams.items()}
+        self._dropout = training.text_dropout if is_training else 0.0
+        self._opening_share = training.opening_share if is_training else 0.0
         self._micro_batch_size = _micro_batch_size(training, world_size)
         self._examples = TokenExamples.load(
             config.store,
@@ -125,44 +105,29 @@ class TrainingLoader:
         if not 0 <= micro_batch < self._training.gradient_accumulation:
             raise IndexError(f"There is no micro-batch {micro_batch}.")
         seed = self._training.seed
-        stream = task_of_step(seed, step, self._streams)
-        task, num_frames = self._read(stream)
-        times = self._times(task, num_frames)
-        serving = self._serving[task.name]
+        name = stream_of_step(seed, step, self._weights)
+        stream = self._streams[name]
+        serving = self._serving[stream.task.name]
         picked = examples_of_step(
             seed,
-            stream,
-            steps_before(seed, step, self._streams),
+            name,
+            steps_before(seed, step, self._weights),
             num_examples=len(serving),
-            batch_size=self._training.batch_size * times,
+            batch_size=self._training.batch_size * stream.times,
         )
-        size = self._micro_batch_size * times
+        size = self._micro_batch_size * stream.times
         start = (micro_batch * self._world_size + self._rank) * size
         positions = np.arange(start, start + size)
-        return self._batch(task, num_frames, step, serving[picked[positions]], positions)
-
-    def _read(self, stream: str) -> tuple[Task, int]:
-        """The task of a stream, and how many frames of each clip it reads."""
-        task = get_task(stream.removesuffix(_EXCERPTS))
-        if task.target == "image":
-            return task, 1
-        is_excerpt = stream.endswith(_EXCERPTS)
-        return task, self._training.excerpt_frames if is_excerpt else self._num_frames
-
-    def _times(self, task: Task, num_frames: int) -> int:
-        """How many examples a step reads where it would read one whole video."""
-        if task.target == "image":
-            return self._training.images_per_video
-        return self._num_frames // num_frames
+        return self._batch(stream, step, serving[picked[positions]], positions)
 
     def _batch(
         self,
-        task: Task,
-        num_frames: int,
+        stream: Stream,
         step: int,
         clips: NDArray[np.int64],
         positions: NDArray[np.int64],
     ) -> Batch:
+        task, num_frames = stream.task, stream.num_frames
         first_frame = self._first_frames(num_frames, step, clips, positions)
         places = (self._examples.first[clips] + first_frame)[:, None] + np.arange(num_frames)
         if task.condition == "sketch":
@@ -178,6 +143,7 @@ class TrainingLoader:
             condition=condition,
             condition_mask=mask,
             first_frame=torch.from_numpy(first_frame),
+            is_excerpt=stream.is_excerpt,
         )
 
     def _first_frames(
@@ -187,7 +153,7 @@ class TrainingLoader:
         seed = self._training.seed
         starts = (self._examples.length[clips] - num_frames + 1).astype(np.uint64)
         anywhere = (draw(seed, "frame", step, positions) % starts).astype(np.int64)
-        is_opening = draw_fractions(seed, "opening", step, positions) < self._training.opening_share
+        is_opening = draw_fractions(seed, "opening", step, positions) < self._opening_share
         return np.where(is_opening, 0, anywhere)
 
     def _caption_numbers(
@@ -225,16 +191,6 @@ def _micro_batch_size(training: TrainingConfig, world_size: int) -> int:
             f"times gradient_accumulation ({training.gradient_accumulation})."
         )
     return training.batch_size // shares
-
-
-def _streams(training: TrainingConfig, split: str) -> dict[str, float]:
-    """What a step may train, with its weight: a task on whole targets, or on excerpts of videos."""
-    share = training.excerpt_share if split == "train" else 0.0
-    streams: dict[str, float] = {}
-    for name, weight in training.tasks.items():
-        excerpts = weight * share if get_task(name).target == "video" else 0.0
-        streams |= {name: weight - excerpts, name + _EXCERPTS: excerpts}
-    return streams
 
 
 def _check_tokens(examples: TokenExamples, config: RunConfig) -> None:

@@ -1,13 +1,13 @@
-"""Which task and which examples a step reads: arithmetic on (seed, step), with no state.
+"""Which stream and which examples a step reads: arithmetic on (seed, step), with no state.
 
 Nothing is shuffled in memory. A keyed permutation is evaluated where it is needed, so that step
 one million costs what step one does, and every rank, restart and world size agrees by
 construction. The arithmetic is ours and on integers: a new numpy changes no order.
 
-A step draws one task. Every task walks through its own examples: its *n*-th step reads the
-positions ``n * batch_size`` and following, and each epoch of ``num_examples`` positions is
-another permutation, so each example is read exactly once an epoch. Batches run on across the end
-of an epoch.
+A step draws one stream: a task, or excerpts for it. Every stream walks through its examples by
+itself: its *n*-th step reads the positions ``n * batch_size`` and following, and each epoch of
+``num_examples`` positions is another permutation, so each example is read exactly once an epoch.
+Batches run on across the end of an epoch.
 """
 
 import hashlib
@@ -65,31 +65,31 @@ def permute(positions: NDArray[np.int64], size: int, keys: Words) -> NDArray[np.
     return values.astype(np.int64)
 
 
-def task_of_step(seed: int, step: int, weights: Mapping[str, float]) -> str:
-    """The task that a step trains, drawn by weight; the same on every rank."""
+def stream_of_step(seed: int, step: int, weights: Mapping[str, float]) -> str:
+    """The stream that a step trains, drawn by weight; the same on every rank."""
     names, bounds = _shares(weights)
-    return names[int(_tasks(seed, np.array([step]), bounds)[0])]
+    return names[int(_streams(seed, np.array([step]), bounds)[0])]
 
 
 def steps_before(seed: int, step: int, weights: Mapping[str, float]) -> int:
-    """How many earlier steps train the same task as this one."""
+    """How many earlier steps train the same stream as this one."""
     names, bounds = _shares(weights)
-    task = names.index(task_of_step(seed, step, weights))
+    stream = names.index(stream_of_step(seed, step, weights))
     block, rest = divmod(step, _STEPS_IN_BLOCK)
-    count = sum(_block_counts(seed, b, bounds)[task] for b in range(block))
+    count = sum(_block_counts(seed, b, bounds)[stream] for b in range(block))
     last = block * _STEPS_IN_BLOCK + np.arange(rest)
-    return count + int(np.count_nonzero(_tasks(seed, last, bounds) == task))
+    return count + int(np.count_nonzero(_streams(seed, last, bounds) == stream))
 
 
 def examples_of_step(
     seed: int, stream: str, nth: int, *, num_examples: int, batch_size: int
 ) -> NDArray[np.int64]:
-    """Examples of the global batch of a task's ``nth`` step; ranks take slices of it.
+    """Examples of the global batch of a stream's ``nth`` step; ranks take slices of it.
 
     Args:
         seed: Of the run.
-        stream: Name of the task: tasks walk through their examples in different orders.
-        nth: Steps of the same task before this one.
+        stream: Its name: streams walk through their examples in different orders.
+        nth: Steps of the same stream before this one.
         num_examples: Examples that serve the task, at least one.
         batch_size: Examples of the global batch.
     """
@@ -99,13 +99,13 @@ def examples_of_step(
 
 
 def _shares(weights: Mapping[str, float]) -> tuple[list[str], tuple[float, ...]]:
-    """Tasks by name, and the upper bound of each one's share of [0, 1)."""
+    """Streams by name, and the upper bound of each one's share of [0, 1)."""
     names = sorted(name for name, weight in weights.items() if weight > 0)
     bounds = np.cumsum([weights[name] for name in names]) / sum(weights[name] for name in names)
     return names, tuple(bounds[:-1].tolist())
 
 
-def _tasks(seed: int, steps: NDArray[np.int64], bounds: tuple[float, ...]) -> NDArray[np.int64]:
+def _streams(seed: int, steps: NDArray[np.int64], bounds: tuple[float, ...]) -> NDArray[np.int64]:
     fractions = draw_fractions(seed, "task", steps)
     return np.searchsorted(np.array(bounds), fractions, side="right")
 
@@ -113,7 +113,7 @@ def _tasks(seed: int, steps: NDArray[np.int64], bounds: tuple[float, ...]) -> ND
 @lru_cache(maxsize=65_536)
 def _block_counts(seed: int, block: int, bounds: tuple[float, ...]) -> tuple[int, ...]:
     steps = block * _STEPS_IN_BLOCK + np.arange(_STEPS_IN_BLOCK)
-    counts = np.bincount(_tasks(seed, steps, bounds), minlength=len(bounds) + 1)
+    counts = np.bincount(_streams(seed, steps, bounds), minlength=len(bounds) + 1)
     return tuple(counts.tolist())
 
 

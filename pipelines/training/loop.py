@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -78,6 +78,10 @@ class Observers:
 
     on_step: Callable[[int, str], None] = lambda _done, _note: None
     on_checkpoint: Callable[[Mapping[str, Any]], None] = lambda _metadata: None
+
+    def after(self, steps: int) -> "Observers":
+        """The same for a training that follows on others of so many steps."""
+        return replace(self, on_step=lambda done, note: self.on_step(steps + done, note))
 
 
 def train(
@@ -191,7 +195,7 @@ class _Loop:
                 self._engine.step()  # counts; the weights change at the last one
             losses.append(loss.detach())
             self._tokens += batch.target.numel() * self._ranks.world_size
-        return batch.task.name, mean_over_ranks(torch.stack(losses).mean())
+        return batch.name, mean_over_ranks(torch.stack(losses).mean())
 
     def _stop(self, task: str, loss: float) -> None:
         newest = from_first_rank(self._checkpoints.newest)

@@ -80,6 +80,23 @@ def test_a_target_takes_the_positions_of_the_time_at_which_it_begins():
     assert not torch.equal(later[1], at_the_beginning[1])
 
 
+def test_an_excerpt_teaches_the_times_that_it_shows_to_target_and_sketch_alike():
+    torch.manual_seed(0)
+    config = replace(CONFIG, target_grid=Grid(6, 2, 2))
+    model = Nuwa(config)
+    whole = make_batch("S2V", config=config)
+    excerpts = replace(
+        whole,
+        target=whole.target[:, :2],
+        condition=whole.condition[:, :2],
+        condition_mask=whole.condition_mask[:, :8],
+        first_frame=torch.tensor([0, 3]),
+    )
+    next_token_loss(model(excerpts), excerpts.target).backward()
+    for table in (model.decoder.position.s, model.encoder.sketch_position.s):
+        assert (table.grad.abs().sum(dim=1) > 0).tolist() == [True, True, False, True, True, False]
+
+
 def test_no_prediction_depends_on_its_own_or_a_later_token():
     torch.manual_seed(0)
     model, batch = Nuwa(CONFIG).double(), make_batch(batch=1)

@@ -1,6 +1,8 @@
 import pytest
 
-from pipelines.presets import RUN_PRESETS, load_config
+from nuwa_model.errors import ConfigError
+from pipelines.presets import RUN_PRESETS
+from pipelines.settings import load_config
 from tests.conftest import ROOT
 
 
@@ -12,3 +14,10 @@ def test_a_shipped_run_file_loads(path):
 @pytest.mark.parametrize("preset", RUN_PRESETS)
 def test_a_preset_loads(preset):
     assert load_config(preset=preset) == RUN_PRESETS[preset]
+
+
+def test_a_run_of_still_images_needs_no_word_about_excerpts():
+    overrides = ["clips.num_frames=1", "model.target_grid=[1,4,4]"]
+    assert load_config(overrides=overrides).clips.num_frames == 1
+    with pytest.raises(ConfigError, match="excerpt_frames"):
+        load_config(overrides=[*overrides, "training.excerpt_share=0.5"])

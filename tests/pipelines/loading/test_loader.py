@@ -301,6 +301,22 @@ def test_a_share_of_images_and_excerpts_opens_its_clip(full_store, loader, task)
     assert shares[1:].tolist() == pytest.approx([by_chance] * (NUM_FRAMES - 1), abs=0.06)
 
 
+def test_validation_reads_the_same_images_whatever_share_training_takes_at_openings(
+    full_store, loader
+):
+    first, second = (
+        loader(full_store, tasks={"T2I": 1.0}, opening_share=share, split="validation").batch_at(0)
+        for share in (0.0, 1.0)
+    )
+    assert equal(first, second)
+
+
+def test_losses_of_excerpts_and_of_whole_videos_have_names_of_their_own(full_store, loader):
+    made = loader(full_store, tasks={"T2I": 1.0, "V2V": 1.0}, batch_size=2, excerpt_share=0.5)
+    lengths = {(b.name, b.target.shape[1]) for b in map(made.batch_at, range(50))}
+    assert lengths == {("T2I", 1), ("V2V", NUM_FRAMES), ("V2V excerpts", 2)}
+
+
 def whole_targets(loader):
     return [target for step in range(20) for target in loader.batch_at(step).target]
 

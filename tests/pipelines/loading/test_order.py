@@ -9,7 +9,7 @@ from pipelines.loading.order import (
     examples_of_step,
     permute,
     steps_before,
-    task_of_step,
+    stream_of_step,
 )
 
 SEEDS = st.integers(0, 2**63)
@@ -74,7 +74,7 @@ def test_random_numbers_are_the_same_for_ever():
     assert draw(0, "golden", 7).tolist() == [GOLDEN_WORD]
     order = examples_of_step(1, "T2V", 0, num_examples=10, batch_size=10)
     assert order.tolist() == GOLDEN_ORDER
-    assert [task_of_step(0, step, WEIGHTS) for step in range(8)] == GOLDEN_TASKS
+    assert [stream_of_step(0, step, WEIGHTS) for step in range(8)] == GOLDEN_TASKS
 
 
 def test_random_numbers_are_even_and_indexes_independent():
@@ -86,16 +86,16 @@ def test_random_numbers_are_even_and_indexes_independent():
 
 
 def test_tasks_are_drawn_by_weight_whatever_their_order_or_scale():
-    tasks = [task_of_step(2, step, WEIGHTS) for step in range(3000)]
+    tasks = [stream_of_step(2, step, WEIGHTS) for step in range(3000)]
     for name, weight in WEIGHTS.items():
         assert tasks.count(name) / 3000 == pytest.approx(weight, abs=0.04)
     scaled = {name: 5 * WEIGHTS[name] for name in reversed(WEIGHTS)}
-    assert [task_of_step(2, step, scaled) for step in range(100)] == tasks[:100]
+    assert [stream_of_step(2, step, scaled) for step in range(100)] == tasks[:100]
 
 
 def test_a_task_without_weight_is_never_drawn():
     weights = {"T2V": 1.0, "V2V": 0.0}
-    assert {task_of_step(0, step, weights) for step in range(200)} == {"T2V"}
+    assert {stream_of_step(0, step, weights) for step in range(200)} == {"T2V"}
 
 
 @given(seed=SEEDS, first=st.integers(0, 3).map(lambda blocks: 4096 * blocks))
@@ -103,7 +103,7 @@ def test_a_task_without_weight_is_never_drawn():
 def test_the_steps_of_a_task_are_counted_without_a_gap(seed, first):
     counts = {}
     for step in range(max(0, first - 20), first + 20):
-        task, nth = task_of_step(seed, step, WEIGHTS), steps_before(seed, step, WEIGHTS)
+        task, nth = stream_of_step(seed, step, WEIGHTS), steps_before(seed, step, WEIGHTS)
         assert nth == counts.get(task, nth)
         counts[task] = nth + 1
     if first == 0:
