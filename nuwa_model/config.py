@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from nuwa_model.errors import ConfigError
 from nuwa_model.grid import Extent, Grid
 
+_NARROWEST_HEAD = 12
+"""Of a rotary model: two pairs an axis. With one alone, cells four apart would be turned alike."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VQGANConfig:
@@ -104,10 +107,11 @@ class NuwaConfig:
                 f"model.dim ({self.dim}) must be a multiple of model.num_heads "
                 f"({self.num_heads}); the nearest that is, is {nearest}."
             )
-        if self.is_rotary and self.head_dim % 2:
+        if self.is_rotary and (self.head_dim % 2 or self.head_dim < _NARROWEST_HEAD):
             raise ConfigError(
-                f"model.is_rotary turns pairs of numbers, so the width of a head (model.dim / "
-                f"model.num_heads = {self.head_dim}) must be even."
+                f"model.is_rotary turns pairs of numbers on three axes, so the width of a head "
+                f"(model.dim / model.num_heads = {self.head_dim}) must be even and at least "
+                f"{_NARROWEST_HEAD}: change model.dim or model.num_heads."
             )
         self.extent.radius(self.target_grid)
 

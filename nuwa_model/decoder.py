@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nuwa_model.attention.layer import NearbyAttention
-from nuwa_model.attention.rotary import Rotation, rotation_of
+from nuwa_model.attention.rotary import Rotation, coordinates_of, rotation_at
 from nuwa_model.attention.window import Offset
 from nuwa_model.config import NuwaConfig
 from nuwa_model.embeddings import CodebookEmbedding, CodebookHead, PositionTable
@@ -130,15 +130,19 @@ class Decoder(nn.Module):
         slots = slot_grid(grid)
         x = self.slot_inputs(target) + self.position(slots, first_frame)
         x = rearrange(x, "b s h w d -> b (s h w) d")
-        rotation = (
-            rotation_of(slots, self.config.head_dim, x.device) if self.config.is_rotary else None
-        )
+        rotation = self.rotation(coordinates_of(slots, x.device))
         for layer in self.layers:
             x = layer(x, slots, context, rotation)
         x = rearrange(x, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
         x = rearrange(x[:, :, :, :-1], "b s h w d -> b (s h w) d")
         logits = self.head(x, self.embedding.table())
         return rearrange(logits, "b (s h w) v -> b s h w v", s=grid.s, h=grid.h, w=grid.w)
+
+    def rotation(self, coordinates: Int[Tensor, "t 3"]) -> Rotation | None:
+        """How slots at these places are turned in self-attention; ``None`` is not at all."""
+        if not self.config.is_rotary:
+            return None
+        return rotation_at(coordinates, self.config.head_dim)
 
     def slot_inputs(self, target: Int[Tensor, "b s h w"]) -> Float[Tensor, "b s h w1 d"]:
         """What each slot holds: ``<bos>``, then the row's tokens."""

@@ -1,4 +1,4 @@
-"""Named sizes of the model and its two VQ-GANs. ``pipelines.config`` adds what a run needs."""
+"""Named sizes of the model and its two VQ-GANs. ``pipelines.presets`` adds what a run needs."""
 
 from collections.abc import Mapping
 

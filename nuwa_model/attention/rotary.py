@@ -34,7 +34,10 @@ class Rotation(NamedTuple):
 
 
 def rotation_at(coordinates: Int[Tensor, "t 3"], head_dim: int) -> Rotation:
-    """The rotation of each cell, given its frame, row and column; ``head_dim`` is even."""
+    """The rotation of each cell, given its frame, row and column.
+
+    ``head_dim`` is one that ``NuwaConfig`` lets pass.
+    """
     pairs = head_dim // 2
     shares = pairs // AXES
     # In float64: the same cell must get the same angle, however many cells are computed at once.
@@ -45,10 +48,9 @@ def rotation_at(coordinates: Int[Tensor, "t 3"], head_dim: int) -> Rotation:
     return Rotation(angles.cos(), angles.sin())
 
 
-def rotation_of(grid: Grid, head_dim: int, device: torch.device) -> Rotation:
-    """The rotation of every cell of a grid, in raster order."""
-    axes = (torch.arange(size, device=device) for size in grid)
-    return rotation_at(torch.cartesian_prod(*axes), head_dim)
+def coordinates_of(grid: Grid, device: torch.device) -> Int[Tensor, "t 3"]:
+    """Frame, row and column of every cell of a grid, in raster order."""
+    return torch.cartesian_prod(*(torch.arange(size, device=device) for size in grid))
 
 
 def rotate(x: Float[Tensor, "b n t e"], rotation: Rotation | None) -> Float[Tensor, "b n t e"]:

@@ -9,7 +9,6 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from nuwa_model.attention.rotary import Rotation, rotation_at
 from nuwa_model.attention.window import near_on_axes
 from nuwa_model.decoder import DecoderLayer
 from nuwa_model.encoder import Context
@@ -69,7 +68,7 @@ class Stepper:
         Returns:
             Logits of the cells that the slots predict; the last column's mean nothing.
         """
-        x, rotation = self._inputs(plan, tokens), self._rotation(plan)
+        x, rotation = self._inputs(plan, tokens), self._decoder.rotation(plan.coordinates)
         for layer, ring, cross in zip(self._layers, self._rings, self._cross, strict=True):
             y = layer.self_norm(x)
             ring.write(plan.own, *layer.self_attention.keys_values(y, rotation))
@@ -85,10 +84,6 @@ class Stepper:
         f, r, c = plan.coordinates.unbind(dim=1)
         position = self._decoder.position
         return x + (position.s[f] + position.h[r] + position.w[c])
-
-    def _rotation(self, plan: PassPlan) -> Rotation | None:
-        config = self._decoder.config
-        return rotation_at(plan.coordinates, config.head_dim) if config.is_rotary else None
 
     def _attend_conditions(
         self,

@@ -74,7 +74,7 @@ def make_model(grid, extent, seed=0, **settings):
     torch.manual_seed(seed)
     config = replace(
         NuwaConfig(),
-        dim=16,
+        dim=24,
         num_heads=2,
         text_length=4,
         target_grid=grid,

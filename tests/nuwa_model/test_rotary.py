@@ -2,7 +2,7 @@ import pytest
 import torch
 from einops import einsum
 
-from nuwa_model.attention.rotary import rotate, rotation_of
+from nuwa_model.attention.rotary import coordinates_of, rotate, rotation_at
 from nuwa_model.config import NuwaConfig
 from nuwa_model.errors import ConfigError
 from nuwa_model.grid import Grid
@@ -11,7 +11,7 @@ GRID = Grid(3, 4, 5)
 
 
 def turned(vectors):
-    return rotate(vectors, rotation_of(GRID, vectors.shape[-1], vectors.device))
+    return rotate(vectors, rotation_at(coordinates_of(GRID, vectors.device), vectors.shape[-1]))
 
 
 def everywhere(vector):
@@ -39,6 +39,7 @@ def test_turning_keeps_lengths_and_leaves_the_first_cell_alone():
     assert torch.equal(turned(x)[:, :, 0], x[:, :, 0])
 
 
-def test_a_head_of_odd_width_is_refused():
-    with pytest.raises(ConfigError, match="must be even"):
-        NuwaConfig(dim=15, num_heads=3, is_rotary=True)
+@pytest.mark.parametrize("dim", [39, 30])  # heads of 13 and of 10
+def test_a_head_that_cannot_be_turned_on_three_axes_is_refused(dim):
+    with pytest.raises(ConfigError, match="must be even and at least 12"):
+        NuwaConfig(dim=dim, num_heads=3, is_rotary=True)

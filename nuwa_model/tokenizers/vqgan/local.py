@@ -9,6 +9,9 @@ function of its ``factor`` × ``factor`` pixels. The decoder keeps its 3×3 conv
 the borders between patches. Names of all weights stay those of the published family.
 """
 
+from collections import OrderedDict
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -31,42 +34,34 @@ class PositionNorm(nn.GroupNorm):
         return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-class PatchDownsample(nn.Module):
-    """Halves a picture by whole 2×2 blocks."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, kernel_size=2, stride=2)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
-        """Each output cell reads its own four."""
-        return self.conv(x)
-
-
 def make_local(encoder: Encoder, decoder: Decoder) -> None:
     """Make each token depend on its own patch, and each pixel on the tokens around it."""
     for module in (encoder, decoder):
-        _make_positionwise(module)
-    _narrow_convolutions(encoder)
+        _swap(module, _positionwise)
+    _swap(encoder, _narrow)
 
 
-def _make_positionwise(module: nn.Module) -> None:
-    """Swap norms for ``PositionNorm`` and attention for nothing, everywhere inside."""
+def _swap(module: nn.Module, swapped: Callable[[nn.Module], nn.Module | None]) -> None:
+    """Put what ``swapped`` makes of them in place of parts, at any depth; it may make none."""
     for name, child in module.named_children():
-        if isinstance(child, AttentionBlock):
-            setattr(module, name, nn.Identity())
-        elif isinstance(child, nn.GroupNorm):
-            setattr(module, name, PositionNorm(child.num_channels))
+        new = swapped(child)
+        if new is None:
+            _swap(child, swapped)
         else:
-            _make_positionwise(child)
+            setattr(module, name, new)
 
 
-def _narrow_convolutions(module: nn.Module) -> None:
-    """Swap convolutions for ones that see one cell, everywhere inside."""
-    for name, child in module.named_children():
-        if isinstance(child, Downsample):
-            setattr(module, name, PatchDownsample(child.conv.in_channels))
-        elif isinstance(child, nn.Conv2d):
-            setattr(module, name, nn.Conv2d(child.in_channels, child.out_channels, kernel_size=1))
-        else:
-            _narrow_convolutions(child)
+def _positionwise(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, AttentionBlock):
+        return nn.Identity()
+    return PositionNorm(module.num_channels) if isinstance(module, nn.GroupNorm) else None
+
+
+def _narrow(module: nn.Module) -> nn.Module | None:
+    """Convolutions that see one cell, and halving by whole 2×2 blocks."""
+    if isinstance(module, Downsample):
+        width = module.conv.in_channels
+        return nn.Sequential(OrderedDict(conv=nn.Conv2d(width, width, kernel_size=2, stride=2)))
+    if isinstance(module, nn.Conv2d):
+        return nn.Conv2d(module.in_channels, module.out_channels, kernel_size=1)
+    return None
