@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     """Check what was asked before anything starts, then run it."""
-    from pipelines.presets import load_config
+    from pipelines.settings import load_config
 
     if arguments.flow not in FLOWS:
         raise UnknownNameError("flow", arguments.flow, FLOWS)

@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 from flows.jobs import Job, run_job
 from pipelines import artifacts, names
 from pipelines.config import RunConfig
-from pipelines.presets import load_config
+from pipelines.settings import load_config
 
 MAKES: Mapping[str, Mapping[str, Callable[[RunConfig], str]]] = {
     "train_text_tokenizer": {"text_tokenizer": names.text_tokenizer_name},

@@ -12,7 +12,8 @@ from typing import Any
 from nuwa_model.errors import NuwaError
 from pipelines import storage
 from pipelines.config import RunConfig
-from pipelines.presets import RUN_PRESETS, load_config
+from pipelines.presets import RUN_PRESETS
+from pipelines.settings import load_config
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

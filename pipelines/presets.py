@@ -1,15 +1,7 @@
-"""Named runs, and the one loader of a run's settings (D6).
+"""Named runs: the settings that ``--preset`` begins with."""
 
-Precedence: preset < run file < ``--set key=value``. Importing this module loads neither torch
-nor Ray.
-"""
+from collections.abc import Mapping
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from jsonargparse import ArgumentError, ArgumentParser
-
-from nuwa_model.errors import ConfigError, NuwaError, UnknownNameError
 from nuwa_model.presets import PRESETS, SKETCH_VQGANS, VQGANS
 from pipelines.config import (
     ClipsConfig,
@@ -27,7 +19,8 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
     "demo": RunConfig(
         store="demo",
         dataset=DatasetConfig(shapes=ShapesConfig(num_train=1024, num_validation=256)),
-        clips=ClipsConfig(size=32),
+        # JPEG would add noise to every token: docs/decisions/demo.md.
+        clips=ClipsConfig(size=32, frame_format="png"),
         model=PRESETS["demo"],
         vqgan=VQGANS["demo"],
         vqgan_seg=SKETCH_VQGANS["demo"],
@@ -55,7 +48,6 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             batch_size=4,
             images_per_video=10,
             excerpt_share=0.7,
-            opening_share=0.5,
             tasks={"T2I": 0.25, "T2V": 0.6, "V2V": 0.15},
             learning_rate=2e-3,
             ema_decay=0.99,
@@ -106,34 +98,3 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
         for name in ("base", "nuwa_870m", "nuwa_256")
     },
 }
-
-
-def load_config(
-    run: str | None = None, *, preset: str = "tiny", overrides: Sequence[str] = ()
-) -> RunConfig:
-    """Read a run's settings.
-
-    Args:
-        run: A YAML file with any subset of the fields of ``RunConfig``.
-        preset: What fills the fields that ``run`` leaves out.
-        overrides: Dotted assignments such as ``model.dim=128``; these win.
-
-    Raises:
-        ConfigError: A key is misspelled, a value has the wrong type, or two settings contradict.
-    """
-    if preset not in RUN_PRESETS:
-        raise UnknownNameError("preset", preset, RUN_PRESETS)
-    if run is not None and not Path(run).is_file():
-        raise ConfigError(f"There is no run file {run!r}.")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--run", type=RunConfig, default=RUN_PRESETS[preset])
-    files = [] if run is None else ["--run", run]
-    try:
-        parsed = parser.parse_args([*files, *(f"--run.{item}" for item in overrides)])
-        config: RunConfig = parser.instantiate(parsed).run
-    except NuwaError:
-        raise
-    except (ArgumentError, ValueError, TypeError, KeyError, OSError) as error:
-        where = run or "--set"
-        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
-    return config

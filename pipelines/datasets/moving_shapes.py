@@ -115,6 +115,8 @@ def _generate(root: Path, shapes: ShapesConfig) -> None:
 def _plan_videos(shapes: ShapesConfig) -> list[_Video]:
     """Scenes and captions of all videos, no scene twice: a copy would be one clip, not two.
 
+    Quick things have fewer paths, so that they are the rarer the more plain scenes are asked for.
+
     Raises:
         SourceError: More videos are asked for than there are scenes.
     """

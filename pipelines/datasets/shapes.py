@@ -46,10 +46,17 @@ for every patch there is; videos are drawn as large as wanted.
 """
 
 PLACES = 8
-"""Places along a side: the box around a thing begins or ends its path on one of them."""
+"""Steps of a side on which the box around a thing begins or ends its path. It must fit, so that a
+plain scene of one thing is one of 2,592."""
 
-SPEEDS: Mapping[str, float] = {"slowly": STEP / 0.4, "quickly": 2 * STEP / 0.4}
-"""Adverb to frame sides a second; 0.4 s is the time from one frame of a clip to the next."""
+FRAME_SECONDS = 0.4
+"""From one frame of a clip to the next."""
+
+SPEEDS: Mapping[str, float] = {
+    "slowly": STEP / FRAME_SECONDS,
+    "quickly": 2 * STEP / FRAME_SECONDS,
+}
+"""Adverb to frame sides a second."""
 
 BACKGROUNDS: Mapping[str, int] = {"white": 240, "light grey": 210, "grey": 180}
 """Background to its shade, 0 to 255; none of them has a color of ``COLORS``."""
@@ -60,7 +67,7 @@ PLAIN = "white"
 SKETCH_CLASSES: tuple[str, ...] = ("background", *SHAPES)
 """Names of the labels in a sketch, by label."""
 
-PATH_SECONDS = 3.6
+PATH_SECONDS = 9 * FRAME_SECONDS
 """From the first frame of a clip of ten to the last; every thing stays wholly inside the frame."""
 
 RADIUS = 4.5 * STEP

@@ -12,7 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from nuwa_model.errors import ConfigError
-from pipelines.datasets.shapes import COLORS, DIRECTIONS, RADIUS, SPEEDS, Attributes
+from pipelines.datasets.shapes import (
+    COLORS,
+    DIRECTIONS,
+    FRAME_SECONDS,
+    RADIUS,
+    SPEEDS,
+    Attributes,
+)
 from pipelines.evaluation.matte import Matte, chroma_of, matte
 from pipelines.evaluation.templates import center_of, match_shape, share_near, windows
 
@@ -29,7 +36,7 @@ _LEAST_OVERLAP = 0.83
 """Overlap with the best template below which a blob is no shape: a diamond reaches 0.826 in a frame
 of 64 pixels, a real shape 0.86 under more blur and noise than a tokenizer of ours adds."""
 
-_LEAST_STEP = min(SPEEDS.values()) * 0.4 / 3
+_LEAST_STEP = min(SPEEDS.values()) * FRAME_SECONDS / 3
 """Frame sides from one frame to the next below which a thing stands: a third of ``slowly``."""
 
 _STRAY = 0.1

@@ -3,7 +3,7 @@ import yaml
 from prefect.flows import load_flow_from_entrypoint
 
 from flows.cli import FLOWS
-from pipelines.presets import load_config
+from pipelines.settings import load_config
 from tests.conftest import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())

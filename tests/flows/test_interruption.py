@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.artifacts import is_complete
 from pipelines.names import text_tokenizer_name
-from pipelines.presets import load_config
+from pipelines.settings import load_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

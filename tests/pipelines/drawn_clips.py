@@ -9,7 +9,7 @@ from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines import artifacts, names
 from pipelines.datasets.shapes import draw_labels, draw_scene, random_scene
 from pipelines.jobs.train_vqgan import make_plan
-from pipelines.presets import load_config
+from pipelines.settings import load_config
 from pipelines.store.shards import write_shard
 from pipelines.store.table import StoreTable
 from pipelines.training.loop import Observers

@@ -16,7 +16,7 @@ from pipelines.datasets.base import SourceRef
 from pipelines.datasets.catalog import Source
 from pipelines.errors import StoreError, TooManyErrorsError
 from pipelines.jobs.decode_clips import decode_clips, split_work
-from pipelines.presets import load_config
+from pipelines.settings import load_config
 from pipelines.store.table import StoreTable
 from pipelines.store.verify import verify_store
 from pipelines.video.ffmpeg import binary

@@ -6,7 +6,7 @@ import pytest
 from pipelines.datasets import list_sources
 from pipelines.datasets.folder import split_of
 from pipelines.errors import SourceError
-from pipelines.presets import load_config
+from pipelines.settings import load_config
 
 
 def listed(root, *more):

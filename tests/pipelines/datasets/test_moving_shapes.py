@@ -12,7 +12,7 @@ from PIL import Image
 from pipelines.datasets import list_sources
 from pipelines.datasets.shapes import COLORS, SKETCH_CLASSES, read_caption
 from pipelines.errors import SourceError
-from pipelines.presets import load_config
+from pipelines.settings import load_config
 from pipelines.video.frames import read_frames
 
 
@@ -114,7 +114,7 @@ def test_textures_and_a_second_object_are_drawn(tmp_path):
 def test_a_generator_that_is_killed_is_finished_by_the_next(tmp_path):
     arguments = settings(tmp_path / "media", train=40)
     code = (
-        "import sys; from pipelines.presets import load_config; "
+        "import sys; from pipelines.settings import load_config; "
         "from pipelines.datasets import list_sources; "
         "list(list_sources(load_config(overrides=sys.argv[1:])))"
     )

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from pipelines.evaluation.command import command_for
-from pipelines.presets import RUN_PRESETS, load_config
+from pipelines.presets import RUN_PRESETS
+from pipelines.settings import load_config
 
 TINY = RUN_PRESETS["tiny"]
 
