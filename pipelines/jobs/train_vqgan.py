@@ -3,7 +3,9 @@
 ``pipelines.training.vqgan`` says how, and why without DeepSpeed.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from nuwa_model.config import VQGANConfig
@@ -17,40 +19,46 @@ from pipelines.loading.pictures import KINDS, Content
 from pipelines.store.table import StoreTable
 from pipelines.training import checkpoint
 from pipelines.training.launch import launch
-from pipelines.training.vqgan import ARTIFACT_KINDS, VQGANPlan, train_rank
+from pipelines.training.vqgan import ARTIFACT_KINDS, VQGANPlan, train_each
 
 _TOLD = ("fingerprint", "psnr", "ssim", "pixel_accuracy", "fwiou", "codes_alive", "perplexity")
 
 
 def train_vqgan(config: RunConfig) -> dict[str, Any]:
     """Train the tokenizers of frames and, where the store has any, of sketches."""
-    frames = _train(config, "frames")
+    contents: list[Content] = ["frames"]
     if _count_clips(config.store, "sketches"):
-        sketches = _train(config, "sketches")
+        contents.append("sketches")
     else:
-        reason = "the clips table has no sketches"
-        print(f"no vqgan_seg: {reason}")
-        sketches = {"was_complete": True, "skipped": reason}
-    was_complete = frames["was_complete"] and sketches["was_complete"]
-    return {**frames, "was_complete": was_complete, "sketches": sketches}
+        print("no vqgan_seg: the clips table has no sketches")
+    missing = [content for content in contents if not _is_complete(config, content)]
+    plans = [make_plan(config, content) for content in missing]
+    for num_workers, alike in groupby(plans, key=lambda plan: plan.training.num_workers):
+        _train(list(alike), num_workers)
+    found = {content: _tell(config, content, is_new=content in missing) for content in contents}
+    return {
+        **found["frames"],
+        "was_complete": not missing,
+        "sketches": found.get("sketches", {"skipped": "the clips table has no sketches"}),
+    }
 
 
-def _train(config: RunConfig, content: Content) -> dict[str, Any]:
+def _train(plans: Sequence[VQGANPlan], num_workers: int) -> None:
+    steps = sum(plan.training.steps for plan in plans)
+    launch(train_each, plans, root=plans[0].root, num_workers=num_workers, steps=steps)
+
+
+def _is_complete(config: RunConfig, content: Content) -> bool:
+    name = _settings(config, content)[0]
+    return artifacts.is_complete(config.store, ARTIFACT_KINDS[content], name)
+
+
+def _tell(config: RunConfig, content: Content, *, is_new: bool) -> dict[str, Any]:
     kind, name = ARTIFACT_KINDS[content], _settings(config, content)[0]
-    was_complete = artifacts.is_complete(config.store, kind, name)
-    if not was_complete:
-        plan = make_plan(config, content)
-        launch(
-            train_rank,
-            plan,
-            root=plan.root,
-            num_workers=plan.training.num_workers,
-            steps=plan.training.steps,
-        )
     artifact = artifacts.load(artifacts.artifact_uri(config.store, kind, name))
-    print(f"{kind} {'already complete' if was_complete else 'trained'}: {_summary(artifact)}")
+    print(f"{kind} {'trained' if is_new else 'already complete'}: {_summary(artifact)}")
     told = {key: artifact.metadata[key] for key in _TOLD if key in artifact.metadata}
-    return {"was_complete": was_complete, "artifact": artifact.uri, **told}
+    return {"artifact": artifact.uri, **told}
 
 
 def make_plan(config: RunConfig, content: Content) -> VQGANPlan:

@@ -106,15 +106,17 @@ def _trainer(
 
 
 class _Trainer(TorchTrainer):
-    """Ray's, without the process that asks the dashboard once a second whether training lives.
+    """Ray's, without two of the processes that it starts beside the ranks.
 
-    It would free processors if Ray's controller died; they are free when the job ends, and where
-    there is no dashboard it fails and says so once a second.
+    One would ask the dashboard once a second whether training lives, to free processors if Ray's
+    controller died; they are free when the job ends, and where there is no dashboard it fails and
+    says so once a second. The other hands out Ray's data sets; we read our own.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()  # type: ignore[misc]
-        return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
+        unwanted = {"PlacementGroupCleanerCallback", "DatasetsCallback"}
+        return [c for c in callbacks if type(c).__name__ not in unwanted]
 
 
 def _run_rank(arguments: Mapping[str, Any]) -> None:

@@ -10,8 +10,9 @@ does the same in fewer lines.
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,6 +85,21 @@ class VQGANPlan:
         return Pictures.load(
             self.store, self.content, split, size=self.size, version=self.clips_version
         )
+
+
+def train_each(plans: Sequence[VQGANPlan], observers: Observers) -> None:
+    """Train one after the other what is not complete, in the same ranks: starting them takes long.
+
+    Raises:
+        TrainingError: As ``train_rank`` does.
+        ConfigError: As ``train_rank`` does.
+    """
+    join_ranks(Ranks.from_environment())
+    steps = 0
+    for plan in plans:
+        if not from_first_rank(partial(artifacts.is_complete, plan.store, plan.kind, plan.name)):
+            train_rank(plan, observers.after(steps))
+        steps += plan.training.steps
 
 
 def train_rank(plan: VQGANPlan, observers: Observers) -> None:
