@@ -140,14 +140,5 @@ class VQGAN(nn.Module):
         return self.quant_conv(self.encoder(images))
 
 
-def _initialize(module: nn.Module) -> None:
-    # PyTorch's default shrinks every convolution's output. Keeping its variance saves hundreds of
-    # steps: 19.6 dB in place of 17.5 after 150 steps on moving shapes.
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
 def _config_text(config: VQGANConfig) -> str:
     return json.dumps(dataclasses.asdict(config), indent=1, sort_keys=True)
