@@ -44,11 +44,12 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             num_workers=0,
         ),
         training=TrainingConfig(
-            steps=1700,
+            steps=1600,
             batch_size=4,
             images_per_video=10,
             excerpt_share=0.7,
-            tasks={"T2I": 0.25, "T2V": 0.6, "V2V": 0.15},
+            opening_share=0.8,
+            tasks={"T2I": 0.3, "T2V": 0.55, "V2V": 0.15},
             learning_rate=2e-3,
             ema_decay=0.99,
             # Two processes of one thread each learn twice as fast as one of two: the products of
@@ -58,7 +59,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             log_every=20,
         ),
         finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=4, learning_rate=5e-4),
-        generation=GenerationConfig(num_samples=256, temperature=0.9, top_p=1.0, guidance=1.0),
+        generation=GenerationConfig(num_samples=256, temperature=0.8, top_p=1.0, guidance=1.0),
     ),
     **{
         name: RunConfig(
