@@ -18,7 +18,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
     # Sized for two CPU cores and a quarter of an hour; docs/decisions/demo.md has the figures.
     "demo": RunConfig(
         store="demo",
-        dataset=DatasetConfig(shapes=ShapesConfig(num_train=1024, num_validation=256)),
+        dataset=DatasetConfig(shapes=ShapesConfig(num_train=1536, num_validation=256)),
         # JPEG would add noise to every token: docs/decisions/demo.md.
         clips=ClipsConfig(size=32, frame_format="png"),
         model=PRESETS["demo"],
@@ -59,7 +59,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             log_every=20,
         ),
         finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=4, learning_rate=5e-4),
-        generation=GenerationConfig(num_samples=256, temperature=0.8, top_p=1.0, guidance=1.0),
+        generation=GenerationConfig(num_samples=256, temperature=0.7, top_p=1.0, guidance=1.0),
     ),
     **{
         name: RunConfig(
