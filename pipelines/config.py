@@ -1,4 +1,4 @@
-"""One tree of settings for every flow and job (D6); ``pipelines.presets`` fills and loads it.
+"""One tree of settings for every flow and job (D6); ``pipelines.settings`` loads it.
 
 Importing this module loads neither torch nor Ray.
 """

@@ -22,6 +22,7 @@ from pipelines.training.launch import launch
 from pipelines.training.vqgan import ARTIFACT_KINDS, VQGANPlan, train_each
 
 _TOLD = ("fingerprint", "psnr", "ssim", "pixel_accuracy", "fwiou", "codes_alive", "perplexity")
+_NO_SKETCHES = "the clips table has no sketches"
 
 
 def train_vqgan(config: RunConfig) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def train_vqgan(config: RunConfig) -> dict[str, Any]:
     if _count_clips(config.store, "sketches"):
         contents.append("sketches")
     else:
-        print("no vqgan_seg: the clips table has no sketches")
+        print(f"no vqgan_seg: {_NO_SKETCHES}")
     missing = [content for content in contents if not _is_complete(config, content)]
     plans = [make_plan(config, content) for content in missing]
     for num_workers, alike in groupby(plans, key=lambda plan: plan.training.num_workers):
@@ -39,7 +40,7 @@ def train_vqgan(config: RunConfig) -> dict[str, Any]:
     return {
         **found["frames"],
         "was_complete": not missing,
-        "sketches": found.get("sketches", {"skipped": "the clips table has no sketches"}),
+        "sketches": found.get("sketches", {"skipped": _NO_SKETCHES}),
     }
 
 
