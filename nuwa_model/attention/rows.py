@@ -41,21 +41,20 @@ def attend(
     """Attend row by row; a mask of padded keys is the dense backend's business."""
     if key_mask is not None:
         raise GridError("Row-block attention takes no key mask; use the dense backend for text.")
-    plan = _plan(query_grid, key_grid, extent, causal, offset, q.device)
-    q = rearrange(q, "b n (r qw) e -> (b r) n qw e", qw=query_grid.w)
+    batch, plan = q.shape[0], _plan(query_grid, key_grid, extent, causal, offset, q.device)
+    # The axes stay in this order all through, so that only the taken rows are ever copied.
+    q = rearrange(q, "b n (r qw) e -> (b n) r qw e", qw=query_grid.w)
     k, v = (_take_rows(x, plan.rows, key_grid) for x in (k, v))
-    batch = q.shape[0] // plan.rows.shape[0]
-    mask = plan.mask.repeat(batch, 1, 1)[:, None]  # (b r, 1, qw, k kw)
-    out = masked_product(q, k, v, mask)
-    return rearrange(out, "(b r) n qw e -> b n (r qw) e", b=batch)
+    out = masked_product(q, k, v, plan.mask)
+    return rearrange(out, "(b n) r qw e -> b n (r qw) e", b=batch)
 
 
 def _take_rows(
     x: Float[Tensor, "b n t e"], rows: Int[Tensor, "r k"], grid: Grid
-) -> Float[Tensor, "br n kw e"]:
-    x = rearrange(x, "b n (r w) e -> b r w n e", w=grid.w)
-    taken = x.index_select(1, rows.flatten())  # (b, r k, w, n, e)
-    return rearrange(taken, "b (r k) w n e -> (b r) n (k w) e", k=rows.shape[1])
+) -> Float[Tensor, "bn r kkw e"]:
+    x = rearrange(x, "b n (h w) e -> (b n) h (w e)", w=grid.w)
+    taken = x.index_select(1, rows.flatten())
+    return rearrange(taken, "bn (r k) (w e) -> bn r (k w) e", k=rows.shape[1], w=grid.w)
 
 
 @lru_cache(maxsize=32)
