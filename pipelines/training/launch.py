@@ -17,7 +17,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from nuwa_model.errors import NuwaError
-from pipelines import cluster, storage
+from pipelines import cluster, memory, storage
 from pipelines.errors import TrainingError
 from pipelines.progress import Progress
 from pipelines.training.loop import Observers
@@ -123,6 +123,7 @@ class _Trainer(TorchTrainer):
 
 def _run_rank(arguments: Mapping[str, Any]) -> None:
     torch.set_num_threads(arguments["threads"])  # Ray and torchrun may have said one
+    memory.keep_freed()
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
     is_first = ray.train.get_context().get_world_rank() == 0
     logging.getLogger("pipelines").setLevel(logging.INFO if is_first else logging.WARNING)

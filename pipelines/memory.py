@@ -1,0 +1,22 @@
+"""How this process gets its memory from the operating system."""
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of ``mallopt`` in glibc's malloc.h
+_KEPT_BYTES = 2**30
+_LARGEST_MMAP_THRESHOLD = 2**25  # glibc takes no larger one
+
+
+def keep_freed() -> None:
+    """Keep up to 1 GiB of freed memory for the next tensors of the same sizes.
+
+    A training step on a CPU makes and drops the same few hundred tensors. By default glibc hands
+    them back to the kernel, which clears every page of the next step's anew: about an eighth of a
+    step's time. Where there is no glibc nothing happens.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+            mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
