@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 Precision = Literal["bfloat16", "float32"]
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_LARGEST_BUCKET = 500_000_000
 
 
 def choose_precision() -> Precision:
@@ -29,7 +30,9 @@ def choose_precision() -> Precision:
     return "bfloat16" if re.search(r"\b(avx512_bf16|amx_bf16)\b", flags) else "float32"
 
 
-def deepspeed_config(training: TrainingConfig, precision: Precision) -> dict[str, Any]:
+def deepspeed_config(
+    training: TrainingConfig, precision: Precision, num_weights: int
+) -> dict[str, Any]:
     """DeepSpeed's settings; a pure function, so there is no second file to drift.
 
     Weights, gradients and Adam's moments stay float32 and matrices are multiplied in ``precision``
@@ -55,11 +58,14 @@ def deepspeed_config(training: TrainingConfig, precision: Precision) -> dict[str
                 "eps": 1e-8,
                 "weight_decay": training.weight_decay,
                 "torch_adam": True,  # the others are compiled at run time
+                "fused": True,  # one pass over the weights where there were ten
             },
         },
         "zero_optimization": {
             "stage": training.zero_stage,
             "overlap_comm": False,
+            # A buffer of this many numbers is made in every step, by default 2 GB.
+            "reduce_bucket_size": min(num_weights, _LARGEST_BUCKET),
             # every weight is partitioned, so that its average can be partitioned alike
             "stage3_param_persistence_threshold": 0,
         },
@@ -87,10 +93,12 @@ def start_engine(model: nn.Module, training: TrainingConfig, precision: Precisio
     deepspeed = _import_deepspeed()
     join_ranks(ranks)
     os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed wants it of a lone process too
+    groups = _parameter_groups(model)
+    num_weights = sum(p.numel() for group in groups for p in group["params"])
     engine, *_ = deepspeed.initialize(
         model=model,
-        model_parameters=_parameter_groups(model),
-        config=deepspeed_config(training, precision),
+        model_parameters=groups,
+        config=deepspeed_config(training, precision, num_weights),
     )
     if ranks.is_first:
         logger.info(

@@ -20,7 +20,7 @@ def test_deepspeed_is_told_what_the_run_file_says():
         weight_decay=0.02,
         gradient_clipping=0.5,
     )
-    assert deepspeed_config(training, "bfloat16") == {
+    assert deepspeed_config(training, "bfloat16", num_weights=1_600_000) == {
         "train_batch_size": 24,
         "train_micro_batch_size_per_gpu": 4,
         "gradient_accumulation_steps": 3,
@@ -38,16 +38,20 @@ def test_deepspeed_is_told_what_the_run_file_says():
                 "eps": 1e-8,
                 "weight_decay": 0.02,
                 "torch_adam": True,
+                "fused": True,
             },
         },
         "zero_optimization": {
             "stage": 2,
             "overlap_comm": False,
+            "reduce_bucket_size": 1_600_000,
             "stage3_param_persistence_threshold": 0,
         },
         "steps_per_print": 2**31,
     }
-    assert not deepspeed_config(training, "float32")["torch_autocast"]["enabled"]
+    large = deepspeed_config(training, "float32", num_weights=870_000_000)
+    assert not large["torch_autocast"]["enabled"]
+    assert large["zero_optimization"]["reduce_bucket_size"] < 870_000_000
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
