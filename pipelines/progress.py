@@ -32,7 +32,7 @@ class Progress:
     def __init__(self, what: str, total: int, *, every_s: float = 2.0) -> None:
         self._what, self._total, self._every_s = what, total, every_s
         self._done, self._note = 0, ""
-        self._started = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when units were first done, and how many
         self._last_line = 0.0
         self._bar = tqdm(total=total, desc=what, unit="") if sys.stderr.isatty() else None
 
@@ -55,6 +55,7 @@ class Progress:
     def advance(self, units: int = 1, note: str = "") -> None:
         """Count finished units; ``note`` is a few words such as ``loss 2.31``."""
         self._done += units
+        self._first = self._first or (time.monotonic(), self._done)
         self._note = note or self._note
         if self._bar is not None:
             self._bar.set_postfix_str(self._note, refresh=False)
@@ -66,11 +67,15 @@ class Progress:
         if self._bar is not None or (not force and now - self._last_line < self._every_s):
             return
         self._last_line = now
-        note = self._note
-        if 0 < self._done < self._total:
-            left = (now - self._started) / self._done * (self._total - self._done)
-            note = f"{note} eta {left:.0f}s".strip()
-        print(f"progress {self._what} {self._done}/{self._total} {note}".rstrip(), flush=True)
+        line = f"progress {self._what} {self._done}/{self._total} {self._note}".rstrip()
+        print(f"{line}{self._eta(now)}", flush=True)
+
+    def _eta(self, now: float) -> str:
+        """How long the rest will take; what passed before the first units was starting up."""
+        if self._first is None or not self._first[1] < self._done < self._total:
+            return ""
+        began, done = self._first
+        return f" eta {(now - began) / (self._done - done) * (self._total - self._done):.0f}s"
 
 
 def parse_progress(line: str) -> ProgressLine | None:
