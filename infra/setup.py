@@ -9,6 +9,7 @@ import fcntl
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -37,21 +38,25 @@ def _install(folder: Path, stamp: Path) -> None:
     except subprocess.CalledProcessError:
         sys.exit(f"error: {sys.executable} has no pip to give: install its venv package.")
     unfinished.touch()
-    locked = ["-r", str(ROOT / "requirements.lock")]
-    _pip(folder, "--no-deps", "--no-compile", *locked)
+    lock = ROOT / "requirements.lock"
+    locked = lock.read_text().split()
+    # pip unpacks on one processor; without dependencies no two write the same files.
+    halves = [locked[::2], locked[1::2]]
+    _pip(folder, *(["--no-deps", "--no-compile", *half] for half in halves if half))
     # What this machine's builds want beside the lock, such as the libraries of a CUDA build.
-    _pip(folder, *locked)
-    _pip(folder, "--no-deps", "--editable", str(ROOT))
+    _pip(folder, ["-r", str(lock)])
+    _pip(folder, ["--no-deps", "--editable", str(ROOT)])
     for earlier in folder.glob(".installed-*"):
         earlier.unlink()
     unfinished.unlink()
     stamp.touch()
 
 
-def _pip(folder: Path, *arguments: str) -> None:
+def _pip(folder: Path, *arguments: Sequence[str]) -> None:
+    """Run ``pip install`` with each of these lists of arguments, all at once."""
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
-    ended = subprocess.run([*pip, "--quiet", *arguments], check=False)
-    if ended.returncode:
+    running = [subprocess.Popen([*pip, "--quiet", *each]) for each in arguments]
+    if any([process.wait() for process in running]):
         sys.exit("error: pip could not install the locked versions; its own words are above.")
 
 
