@@ -15,7 +15,7 @@ def count_faults(steps):
         x.mul(2).add(1).sum()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
 count_faults(10)
-print(count_faults(60))
+print(count_faults(120))
 """
 
 
