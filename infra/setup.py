@@ -39,10 +39,10 @@ def _install(folder: Path, stamp: Path) -> None:
         sys.exit(f"error: {sys.executable} has no pip to give: install its venv package.")
     unfinished.touch()
     lock = ROOT / "requirements.lock"
-    locked = lock.read_text().split()
+    locked = [line for line in lock.read_text().splitlines() if line and line[0] not in "#-"]
     # pip unpacks on one processor; without dependencies no two write the same files.
-    halves = [locked[::2], locked[1::2]]
-    _pip(folder, *(["--no-deps", "--no-compile", *half] for half in halves if half))
+    halves = [half for half in (locked[::2], locked[1::2]) if half]
+    _pip(folder, *(["--no-deps", "--no-compile", *half] for half in halves))
     # What this machine's builds want beside the lock, such as the libraries of a CUDA build.
     _pip(folder, ["-r", str(lock)])
     _pip(folder, ["--no-deps", "--editable", str(ROOT)])
@@ -56,7 +56,13 @@ def _pip(folder: Path, *arguments: Sequence[str]) -> None:
     """Run ``pip install`` with each of these lists of arguments, all at once."""
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
     running = [subprocess.Popen([*pip, "--quiet", *each]) for each in arguments]
-    if any([process.wait() for process in running]):
+    try:
+        codes = [process.wait() for process in running]
+    finally:  # interrupted: whoever holds the lock next must find nobody writing
+        for process in running:
+            process.kill()
+            process.wait()
+    if any(codes):
         sys.exit("error: pip could not install the locked versions; its own words are above.")
 
 
