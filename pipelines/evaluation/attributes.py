@@ -59,8 +59,8 @@ def verdict(material: Material, sample: Sample) -> Verdict:
 
 def unjudged(material: Material) -> str:
     """Why the judge has no say about this run's data; empty if it has."""
-    dataset = material.config.dataset
-    if dataset.name == "moving_shapes" and dataset.shapes.second_object:
+    shapes = material.config.dataset.shapes
+    if material.datasets == ("moving_shapes",) and shapes.second_object:
         return "the judge reads videos of one thing, and dataset.shapes.second_object adds another"
     texts = [sample.text for sample in material.samples] + [c.text for c in material.real]
     if not any(told(text) for text in texts):

@@ -9,12 +9,12 @@ from pipelines.config import RunConfig, config_tree
 from pipelines.presets import RUN_PRESETS
 
 
-def command_for(config: RunConfig) -> str:
-    """The shortest ``nuwa run demo`` that resolves to exactly these settings."""
+def command_for(config: RunConfig, flow: str) -> str:
+    """The shortest ``nuwa run`` of a flow that resolves to exactly these settings."""
     leaves = dict(_leaves(config_tree(config)))
     changes = {name: _changes(leaves, preset) for name, preset in RUN_PRESETS.items()}
     nearest = min(changes, key=lambda name: len(changes[name]))
-    words = ["nuwa", "run", "demo", "--preset", nearest]
+    words = ["nuwa", "run", flow, "--preset", nearest]
     if changes[nearest]:
         words += ["--set", *changes[nearest]]
     return shlex.join(words)

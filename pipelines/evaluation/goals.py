@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.config import RunConfig
+from pipelines.evaluation.material import Material
 from pipelines.evaluation.records import Score
 
 GOALS: Mapping[tuple[str, str], float] = {
@@ -49,11 +49,11 @@ class Tile:
         return None if self.goal is None else self.score.value >= self.goal
 
 
-def key_numbers(config: RunConfig, scores: Sequence[Score]) -> list[Tile]:
+def key_numbers(material: Material, scores: Sequence[Score]) -> list[Tile]:
     """The numbers a reader looks for first, those with a goal before the others."""
-    shapes = config.dataset.shapes
+    shapes = material.config.dataset.shapes
     is_plain = not (shapes.second_object or shapes.textured_background)
-    goals = GOALS if config.dataset.name == "moving_shapes" and is_plain else {}
+    goals = GOALS if material.datasets == ("moving_shapes",) and is_plain else {}
     known = {(score.task, score.metric): score for score in scores}
     tiles = [Tile(known[key], goals.get(key)) for key in _HEADLINES if key in known]
     return tiles or [Tile(score) for score in scores[:_FALLBACK]]

@@ -21,7 +21,7 @@ from pipelines.store.table import StoreTable
 MOST_REAL = 256
 """Real clips read at most, as many as the demo has samples of a task."""
 
-_COLUMNS = ("clip_id", "split", "kind", "text", "frames")
+_COLUMNS = ("clip_id", "dataset", "split", "kind", "text", "frames")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class Clip:
 
     Attributes:
         clip_id: Its name in the table ``clips``.
+        dataset: What it comes from, such as ``folder``.
         split: ``train`` or ``validation``.
         kind: ``video`` or ``image``.
         text: Its first caption; empty if it has none.
@@ -37,6 +38,7 @@ class Clip:
     """
 
     clip_id: str
+    dataset: str
     split: str
     kind: str
     text: str
@@ -94,6 +96,12 @@ class Material:
     def tasks(self) -> tuple[str, ...]:
         """Tasks that have samples, in the order they were made."""
         return tuple(dict.fromkeys(sample.task for sample in self.samples))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Where the clips come from; the settings name only what ``prepare-data`` would read."""
+        found = {clip.dataset for clip in self.clips.values()}
+        return tuple(sorted(found)) or (self.config.dataset.name,)
 
     def of_task(self, task: str) -> tuple[Sample, ...]:
         """The samples of one task, by index."""
@@ -226,6 +234,7 @@ def _clip(row: Mapping[str, Any]) -> Clip:
     where = f"a frame of clip {row['clip_id']}"
     return Clip(
         clip_id=row["clip_id"],
+        dataset=row["dataset"],
         split=row["split"],
         kind=row["kind"],
         text=(row["text"] or [""])[0],

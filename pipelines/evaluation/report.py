@@ -52,9 +52,16 @@ class Report:
             "versions": artifacts.package_versions(),
             "code_commit": artifacts.code_commit(),
             "artifacts": {one.kind: one.name for one in _artifacts(self.material)},
-            "command": command_for(config),
+            "datasets": list(self.material.datasets),
+            "command": command_for(config, self._flow),
             "config": config_tree(config),
         }
+
+    @property
+    def _flow(self) -> str:
+        """What makes the page again: of clips that these settings do not name, only the page."""
+        is_all_named = self.material.datasets == (self.material.config.dataset.name,)
+        return "demo" if is_all_named else "evaluate"
 
     def as_html(self) -> str:
         """The content of ``index.html``."""
@@ -66,7 +73,7 @@ class Report:
         material = self.material
         return environment.from_string(template.read_text(encoding="utf-8")).render(
             material=material,
-            tiles=key_numbers(material.config, self.scores),
+            tiles=key_numbers(material, self.scores),
             galleries=galleries(material),
             reconstructions=_reconstructions(material),
             charts=_charts(material),

@@ -28,7 +28,7 @@ def score(config: RunConfig) -> dict[str, Any]:
     stages = read_stages(config.store)
     report = Report(material=material, scores=scores, left_out=left_out, stages=stages)
     page = write_report(config.report_root, report)
-    tiles = key_numbers(config, scores)
+    tiles = key_numbers(material, scores)
     return {
         "report": page,
         "num_samples": len(material.samples),

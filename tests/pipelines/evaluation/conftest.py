@@ -63,7 +63,9 @@ def drawn_run(tmp_path_factory):
     the run's settings.
     """
 
-    def make(tasks=("T2V", "T2I", "V2V"), *, count=10, text=None, num_train=12):
+    def make(
+        tasks=("T2V", "T2I", "V2V"), *, count=10, text=None, num_train=12, dataset="moving_shapes"
+    ):
         store = str(tmp_path_factory.mktemp("store"))
         tiny = RUN_PRESETS["tiny"]
         config = replace(
@@ -76,7 +78,7 @@ def drawn_run(tmp_path_factory):
         rng = np.random.default_rng(3)
         scenes = [random_scene(rng) for _ in range(count + num_train)]
         texts = [caption(one, rng) if text is None else text for one in scenes]
-        _write_clips(store, scenes, texts, count)
+        _write_clips(store, scenes, texts, count, dataset)
         folder = tmp_path_factory.mktemp("folder")
         _publish_models(config, folder, scenes)
         if tasks:
@@ -88,11 +90,11 @@ def drawn_run(tmp_path_factory):
     return make
 
 
-def _write_clips(store, scenes, texts, num_validation):
+def _write_clips(store, scenes, texts, num_validation, dataset):
     rows = [
         {
             "clip_id": f"clip-{number:04d}",
-            "dataset": "moving_shapes",
+            "dataset": dataset,
             "split": "validation" if number < num_validation else "train",
             "kind": "video",
             "source_uri": f"{number}.mp4",

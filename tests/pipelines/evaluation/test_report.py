@@ -204,3 +204,15 @@ def test_times_are_written_as_a_person_would(seconds, words):
 def test_a_curve_is_drawn_for_each_task():
     records = [{"step": step, "task": task, "loss": 1.0} for step in (1, 2) for task in ("a", "b")]
     assert curves_of(records) == {"a": [(1, 1.0), (2, 1.0)], "b": [(1, 1.0), (2, 1.0)]}
+
+
+def test_a_page_about_own_clips_promises_nothing_and_does_not_send_to_the_demo(drawn_run):
+    """Stages after the first need not be told where the clips came from."""
+    config = drawn_run(("V2V",), count=2, text="", dataset="folder")
+    assert config.dataset.name == "moving_shapes"
+    root = Path(score(config)["report"]).parent
+    facts, page = json.loads((root / "report.json").read_text()), (root / "index.html").read_text()
+    assert facts["datasets"] == ["folder"]
+    assert facts["command"].startswith("nuwa run evaluate --preset tiny")
+    assert "what one run made of <b>folder</b>" in page
+    assert "goal: at least" not in page
