@@ -9,7 +9,7 @@ _LARGEST_MMAP_THRESHOLD = 2**25  # glibc takes no larger one
 
 
 def keep_freed() -> None:
-    """Keep up to 1 GiB of freed memory for the next tensors of the same sizes.
+    """Keep freed memory, 1 GiB a heap of glibc's, for the next tensors of the same sizes.
 
     A training step on a CPU makes and drops the same few hundred tensors. By default glibc hands
     them back to the kernel, which clears every page of the next step's anew: about an eighth of a

@@ -57,7 +57,7 @@ def launch(
         TrainingError: A deliberate error of a rank, in one line, or ranks died too often.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # to see the end sooner
-    # It would tell the ranks that their machine will be taken away; they go on from a checkpoint.
+    # A process that warns ranks of the loss of their machine: ours go on from a checkpoint.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     cluster.connect()
     storage.delete(_refusal(root))
