@@ -93,7 +93,7 @@ class TokenExamples:
             raise StoreError(
                 f"{store} has no {split} clips of tokenizer {fingerprint} at version "
                 f"{versions['tokens']} of its tokens: run the flow tokenize with this tokenizer, "
-                "or look at the split of the data set."
+                "or prepare-data with another dataset.validation_fraction."
             )
         sketches = []
         if sketch_fingerprint:
