@@ -1,4 +1,3 @@
-import resource
 import subprocess
 import sys
 
@@ -25,5 +24,5 @@ def test_tensors_of_the_next_step_take_the_memory_that_those_of_the_last_one_lef
         program = [sys.executable, "-c", STEPS.format(before=before)]
         return int(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
 
-    pages_of_8_tensors = 8 * 2**23 // resource.getpagesize()
-    assert faults("memory.keep_freed()") < pages_of_8_tensors < faults("")
+    # Relative, because a kernel may hand out larger pages.
+    assert 4 * faults("memory.keep_freed()") < faults("")
