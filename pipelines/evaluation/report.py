@@ -59,7 +59,7 @@ class Report:
 
     @property
     def _flow(self) -> str:
-        """What makes the page again; ``demo`` would add its own clips to those of another data set."""
+        """What makes the page again; ``demo`` would add other clips to a user's own."""
         is_all_named = self.material.datasets == (self.material.config.dataset.name,)
         return "demo" if is_all_named else "evaluate"
 
