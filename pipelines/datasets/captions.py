@@ -1,21 +1,23 @@
 """Captions of a folder: ``.txt`` beside the files, or one ``captions.csv`` or ``.jsonl``."""
 
-import csv
-import io
 import json
+import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from pipelines.datasets.base import Split
-from pipelines.datasets.layout import read_text
+from pipelines.datasets.layout import csv_rows, read_text
 from pipelines.datasets.paths import DataPath
 from pipelines.errors import SourceError
 from pipelines.transfers import each
 
 CAPTION_FILES = ("captions.csv", "captions.jsonl")
 """Names under which captions of a whole folder may lie at its root."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,24 @@ def read_captions(
         root: Where one file may hold all captions.
         media: The folder, with other captions beside the files.
         names: Relative paths of its videos and images, with ``/`` between the parts.
-        texts: Relative paths of its ``.txt`` files.
+        texts: Relative paths of its ``.txt`` files and of tables of captions anywhere. Those that
+            say nothing of any video or image are told in a warning.
 
     Raises:
         SourceError: There are two kinds of captions, or they name a file that is not there, or
             cannot be read.
     """
     known = set(names)
-    beside = {name: text for name in known if (text := _beside(name)) in texts}
+    by_stem = {_stem(text): text for text in texts if not text.endswith(CAPTION_FILES)}
+    beside = {name: by_stem[stem] for name in known if (stem := _stem(name)) in by_stem}
     files = [root / name for name in CAPTION_FILES if (root / name).is_file()]
     if len(files) + bool(beside) > 1:
         found = [file.name for file in files] + [beside[name] for name in sorted(beside)[:1]]
         raise SourceError(
             f"{root} has captions in {' and in '.join(found)}; keep one kind and remove the rest."
         )
+    used = {*beside.values(), *(file.uri.removeprefix(f"{media}/") for file in files)}
+    _tell_unused(sorted(set(texts) - used))
     if not files:
         paths = [DataPath(f"{media}/{text}", media.listings) for text in beside.values()]
         return dict(zip(beside, _read_all(paths), strict=True))
@@ -61,8 +67,19 @@ def _read_all(paths: Sequence[DataPath]) -> list[Told]:
     return each(_read_lines, paths)  # a bucket takes its time to answer, but answers many at once
 
 
-def _beside(name: str) -> str:
-    return f"{os.path.splitext(name)[0]}.txt"  # noqa: PTH122 (asked a million times)
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122 (asked a million times)
+
+
+def _tell_unused(texts: Sequence[str]) -> None:
+    if texts:
+        more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+        _log.warning(
+            "event=captions_unused files=%s (a .txt counts beside a video or image of its name, "
+            "%s at the root)",
+            ", ".join(texts[:3]) + more,
+            " or ".join(CAPTION_FILES),
+        )
 
 
 def _read_lines(path: DataPath) -> Told:
@@ -92,24 +109,9 @@ Row = tuple[str, str, tuple[str, ...], str]
 
 
 def _csv_rows(path: DataPath) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
-    if not {"file", "text"} <= set(reader.fieldnames or ()):
-        raise SourceError(
-            f"{path} begins with the columns {', '.join(reader.fieldnames or ()) or 'none'}; "
-            "expected file, text and, if you want, split."
-        )
-    try:
-        for row in reader:
-            place = f"{path}, line {reader.line_num},"
-            if None in row:
-                raise SourceError(
-                    f"{place} has more fields than there are columns; put a text with commas in "
-                    'quotes: a.mp4,"a dog, running".'
-                )
-            text = (row["text"] or "").strip()
-            yield place, row["file"], (text,) if text else (), (row.get("split") or "").strip()
-    except csv.Error as error:
-        raise SourceError(f"{path}, line {reader.line_num}, is not CSV: {error}.") from None
+    for place, row in csv_rows(path, "file", "text"):
+        text = row["text"].strip()
+        yield place, row["file"], (text,) if text else (), row.get("split", "").strip()
 
 
 def _jsonl_rows(path: DataPath) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipelines.config import RunConfig
 from pipelines.datasets.base import SourceRef, Split
-from pipelines.datasets.captions import Told, read_captions
+from pipelines.datasets.captions import CAPTION_FILES, Told, read_captions
 from pipelines.datasets.layout import dataset_folder, media_folder
 from pipelines.datasets.listings import Listings
 from pipelines.datasets.paths import DataPath
@@ -25,8 +25,6 @@ VIDEO_SUFFIXES = (
     *(".m2ts", ".flv", ".wmv", ".ogv", ".gif", ".vob"),
 )
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-
-_KNOWN = ("captions.csv", "captions.jsonl")
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +68,7 @@ def split_of(name: str, validation_fraction: float) -> Split:
 
 
 def _names(media: DataPath) -> tuple[list[str], set[str]]:
-    """Paths of all media below a folder, relative to it, in order; and of all text files."""
+    """Paths of all media below a folder, relative to it, in order; and of files with captions."""
     ignored: Counter[str] = Counter()
     names = []
     texts = set()
@@ -78,11 +76,11 @@ def _names(media: DataPath) -> tuple[list[str], set[str]]:
         if is_file and _kind(name) is not None:
             _refuse_unwritable(media, name)
             names.append(name)
-        elif is_file and name.endswith(".txt"):
+        elif is_file and _may_caption(name):
             texts.add(name)
         elif not is_file:
             ignored["links to folders or to nothing, and devices"] += 1
-        elif not name.endswith(_KNOWN):
+        else:
             ignored[os.path.splitext(name)[1].lower() or "files without a suffix"] += 1  # noqa: PTH122
     if ignored:
         told = ", ".join(f"{what} ({count})" for what, count in sorted(ignored.items()))
@@ -91,6 +89,11 @@ def _names(media: DataPath) -> tuple[list[str], set[str]]:
         suffixes = " ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)
         raise SourceError(f"{media} has no videos or images; files that count end in {suffixes}.")
     return sorted(names), texts
+
+
+def _may_caption(name: str) -> bool:
+    """Whether captions may be in a file of this name."""
+    return name.lower().endswith(".txt") or name.rpartition("/")[2] in CAPTION_FILES
 
 
 def _refuse_unwritable(media: DataPath, name: str) -> None:

@@ -163,10 +163,19 @@ def csv_lines(path: DataPath) -> Iterator[tuple[str, list[str]]]:
         SourceError: The file cannot be read, or is no such table.
     """
     with _readable(path), _opened(path, newline="") as file:
-        reader = csv.reader(file)
-        for fields in reader:
-            if fields:
-                yield f"{path}, line {reader.line_num},", fields
+        # Strict: else a quote that nobody closes takes in all the lines after it.
+        reader = csv.reader(file, strict=True)
+        line = 1
+        try:
+            for fields in reader:
+                if fields:
+                    yield f"{path}, line {line},", fields
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise SourceError(
+                f"{path}, line {line}, is not CSV ({error}); put a text with commas or quotes in "
+                'quotes: a.mp4,"a dog, running".'
+            ) from None
 
 
 def csv_rows(path: DataPath, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -177,18 +186,23 @@ def csv_rows(path: DataPath, *columns: str) -> Iterator[tuple[str, dict[str, str
         columns: Columns that must be there.
 
     Raises:
-        SourceError: The file cannot be read, lacks a column, or has a row of another length.
+        SourceError: The file cannot be read, lacks a column or has it twice, or has a row of
+            another length.
     """
     lines = csv_lines(path)
-    _, header = next(lines, ("", []))
-    if not set(columns) <= set(header):
+    _, first = next(lines, ("", []))
+    header = [name.strip() for name in first]
+    if not set(columns) <= set(header) or len(set(header)) < len(header):
         raise SourceError(
             f"{path} begins with the columns {', '.join(header) or 'none'}; expected at least "
-            f"{', '.join(columns)}."
+            f"{', '.join(columns)}, each once, with commas between them."
         )
     for place, fields in lines:
         if len(fields) != len(header):
-            raise SourceError(f"{place} has {len(fields)} fields; expected {len(header)}.")
+            raise SourceError(
+                f"{place} has {len(fields)} fields; expected {len(header)}, as its first line has. "
+                'A text with commas goes in quotes: "a dog, running".'
+            )
         yield place, dict(zip(header, fields, strict=True))
 
 
@@ -205,8 +219,6 @@ def _readable(path: DataPath) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8.") from None
-    except csv.Error as error:
-        raise SourceError(f"{path} is no table ({error}); download it again.") from None
     except StorageError as error:
         raise SourceError(str(error)) from None
     except OSError as error:

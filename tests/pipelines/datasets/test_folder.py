@@ -75,6 +75,25 @@ def test_captions_lie_beside_the_files_one_a_line(tmp_path):
     assert texts(tmp_path) == {"a.mp4": ("one", "two"), "b.mp4": (), "c/d.jpg": ("drei Vögel",)}
 
 
+def test_the_suffix_of_a_caption_may_be_in_capitals(tmp_path):
+    fill(tmp_path, "a.MP4")
+    (tmp_path / "a.TXT").write_text("one")
+    assert texts(tmp_path) == {"a.MP4": ("one",)}
+
+
+def test_captions_of_nothing_are_named(tmp_path, caplog):
+    fill(tmp_path, "a.mp4", "a.txt", "b.txt", "sub/captions.csv", "c.jpg")
+    assert texts(tmp_path) == {"a.mp4": (), "c.jpg": ()}
+    assert "captions_unused files=b.txt, sub/captions.csv (" in caplog.text
+
+
+def test_captions_that_are_all_used_need_no_word(tmp_path, caplog):
+    fill(tmp_path, "a.mp4", "b.jpg")
+    (tmp_path / "captions.csv").write_text("file,text\na.mp4,one\n")
+    assert texts(tmp_path) == {"a.mp4": ("one",), "b.jpg": ()}
+    assert not caplog.text
+
+
 def test_captions_come_from_a_table(tmp_path):
     fill(tmp_path, "a.mp4", "sub/b c.mp4", "d.mp4")
     (tmp_path / "captions.csv").write_text(
@@ -135,8 +154,28 @@ def test_the_split_is_a_stable_share_of_the_paths():
         ),
         pytest.param(
             {"captions.csv": "name,caption\na.mp4,x\n"},
-            r"begins with the columns name, caption; expected file, text",
+            r"begins with the columns name, caption; expected at least file, text, each once",
             id="other columns",
+        ),
+        pytest.param(
+            {"captions.csv": "file;text\na.mp4;x\n"},
+            r"begins with the columns file;text; expected .* with commas between them",
+            id="semicolons",
+        ),
+        pytest.param(
+            {"captions.csv": "file,text,text\na.mp4,x,y\n"},
+            r"begins with the columns file, text, text; expected at least file, text, each once",
+            id="a column twice",
+        ),
+        pytest.param(
+            {"captions.csv": "file,text\na.mp4\n"},
+            r"captions\.csv, line 2, has 1 fields; expected 2",
+            id="a field that is missing",
+        ),
+        pytest.param(
+            {"captions.csv": 'file,text\na.mp4,x\na.mp4,"y\na.mp4,z\n'},
+            r"captions\.csv, line 3, is not CSV",
+            id="a quote that nobody closes",
         ),
         pytest.param(
             {"captions.csv": "file,text,split\na.mp4,x,test\n"},
