@@ -1,10 +1,10 @@
 """BAIR robot pushing: TFRecord files as published, or folders of frames made from them.
 
 ``softmotion30_44k/train/*.tfrecords`` and ``…/test/*.tfrecords`` hold trajectories of 30 frames of
-64 × 64 pixels. They are written once as PNG folders into ``config.written_media``. Folders that
-other tools extracted are read where they lie, if the order of their frames' names is that of their
-numbers (``00.png``, not ``0.png``); else they are linked there under such names, or copied from a
-bucket.
+64 × 64 pixels. They are written as PNG folders into ``config.written_media``, once, and again when
+a file was replaced. Folders that other tools extracted are read where they lie, if the order of
+their frames' names is that of their numbers (``00.png``, not ``0.png``); else they are linked there
+under such names, or copied from a bucket.
 """
 
 import os
@@ -24,7 +24,7 @@ from pipelines.config import RunConfig
 from pipelines.datasets.base import SourceRef
 from pipelines.datasets.folder import IMAGE_SUFFIXES
 from pipelines.datasets.layout import dataset_folder, media_folder, told_split
-from pipelines.datasets.listings import Listings
+from pipelines.datasets.listings import Listings, version_ns
 from pipelines.datasets.paths import DataPath
 from pipelines.datasets.tfrecord import byte_features, read_records
 from pipelines.errors import SourceError
@@ -38,6 +38,7 @@ rate of a clip none is left out."""
 
 _CAMERA = "image_main"  # the one the benchmark uses, of two
 _SIDE = 64
+_VERSION = ".version"  # file beside the folders of frames: which version of their records they hold
 
 
 def list_bair_robot_pushing(config: RunConfig, listings: Listings) -> Iterator[SourceRef]:
@@ -70,14 +71,27 @@ def _from_records(
         for file in records:
             name = _from_split_on(file.with_suffix(""), root)
             place = written / name
-            if not place.is_dir():
-                _write_whole(place, partial(_extract, str(root / str(file))))
+            version = _version(root / str(file))
+            if not _holds(place, version):
+                _write_whole(place, partial(_extract, str(root / str(file)), version))
             for folder in sorted(path for path in place.iterdir() if path.is_dir()):
                 yield str(folder), f"{name}/{folder.name}"
             progress.advance()
 
 
-def _extract(file: str, place: Path) -> None:
+def _version(file: DataPath) -> str:
+    """Another one when the file was replaced, as far as its folder tells."""
+    entry = file.listings.entry(file.uri)
+    return "" if entry is None else f"{entry.size} {version_ns([entry])}"
+
+
+def _holds(place: Path, version: str) -> bool:
+    """Whether the frames there were extracted from this version of their file."""
+    told = place / _VERSION
+    return told.is_file() and told.read_text() == version
+
+
+def _extract(file: str, version: str, place: Path) -> None:
     """One folder of frames for each record of a file."""
     for index, record in enumerate(read_records(file)):
         told = f"{file}, record {index},"
@@ -96,6 +110,7 @@ def _extract(file: str, place: Path) -> None:
                 )
             frame = np.frombuffer(pixels, np.uint8).reshape(_SIDE, _SIDE, 3)
             Image.fromarray(frame).save(folder / f"{number:05d}.png", compress_level=1)
+    (place / _VERSION).write_text(version)
 
 
 def _from_frames(
@@ -155,12 +170,18 @@ def _bring(frames: list[DataPath], place: Path) -> None:
 
 
 def _write_whole(place: Path, write: Callable[[Path], None]) -> None:
-    """Let a folder appear whole or not at all; of two writers at once the first wins."""
-    unfinished = place.with_name(f".{place.name}.{uuid4().hex}.part")
+    """Let a folder appear whole or not at all, in place of an older one if there is one.
+
+    Of two writers at once one wins: what the other wrote is the same.
+    """
+    unfinished, old = (place.with_name(f".{place.name}.{uuid4().hex}.{x}") for x in ("part", "old"))
     unfinished.mkdir(parents=True)
     try:
         write(unfinished)
-        with suppress(OSError):  # another run was faster: what it wrote is the same
+        with suppress(OSError):
+            place.rename(old)
+        with suppress(OSError):
             unfinished.rename(place)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for folder in (unfinished, old):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -51,6 +51,19 @@ def test_records_are_extracted_once(tmp_path, listed):
     assert frame.stat().st_mtime_ns == before
 
 
+def test_records_that_were_replaced_are_extracted_again(tmp_path, listed):
+    root = published(tmp_path / "bair")
+    first = listed("bair_robot_pushing", root)
+    records = [trajectory(shade, num_frames=3) for shade in (7, 8, 9)]
+    write_records(root / "softmotion30_44k/train/traj_0_to_255.tfrecords", records)
+    second = listed("bair_robot_pushing", root)
+    assert [ref.uri for ref in second[:3]] == [ref.uri for ref in first]
+    assert [colors(ref.uri) for ref in second[1:]] == [
+        [(shade, number, 0) for number in range(3)] for shade in (7, 8, 9)
+    ]
+    assert not list((tmp_path / "store").rglob("*.old")), "what was replaced is gone"
+
+
 def test_nothing_half_extracted_is_left_of_a_damaged_file(tmp_path, refused):
     root = published(tmp_path / "bair")
     path = root / "softmotion30_44k/test/traj_0_to_255.tfrecords"
