@@ -11,9 +11,10 @@ from typing import Any
 from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
 
 
-def text_tokenizer_name(config: RunConfig) -> str:
-    """The text tokenizer, trained once from the captions."""
-    return f"bpe-{config_hash(config.model.text_vocabulary, config.model.text_length)}"
+def text_tokenizer_name(config: RunConfig, *, has_captions: bool = True) -> str:
+    """The text tokenizer, trained once from the captions; one that never saw any is called so."""
+    name = f"bpe-{config_hash(config.model.text_vocabulary, config.model.text_length)}"
+    return name if has_captions else f"{name}-no-captions"
 
 
 def vqgan_name(config: RunConfig) -> str:

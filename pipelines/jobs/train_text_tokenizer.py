@@ -16,13 +16,19 @@ NO_TEXT = "None"
 
 
 def train_text_tokenizer(config: RunConfig) -> dict[str, Any]:
-    """Learn the text tokenizer from the captions of the data set, once."""
+    """Learn the text tokenizer from the captions of the data set, once.
+
+    While there are none, one that knows only bytes and the absent text takes its place.
+    """
+    captions: list[str] = []
     name = names.text_tokenizer_name(config)
+    if not artifacts.is_complete(config.store, KIND, name):
+        captions = read_captions(config.store)
+        name = names.text_tokenizer_name(config, has_captions=bool(captions))
     uri = artifacts.artifact_uri(config.store, KIND, name)
     if artifacts.is_complete(config.store, KIND, name):
         print(f"text tokenizer already complete: {uri}")
         return {"was_complete": True, "artifact": uri}
-    captions = read_captions(config.store)
     tokenizer = TextTokenizer.train(
         [*captions, NO_TEXT], config.model.text_vocabulary, config.model.text_length
     )

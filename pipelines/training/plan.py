@@ -74,15 +74,18 @@ def make_plan(
         name=name,
         store_version=begun.metadata["store_version"] if begun else store_versions(store),
         # A model goes on with the text tokenizer that it knows.
-        text="" if start else _text_tokenizer(config),
+        text="" if start else _text_tokenizer(config, begun),
         frames=storage.absolute(frames.uri),
         sketches=sketches,
         initial=start,
     )
 
 
-def _text_tokenizer(config: RunConfig) -> str:
+def _text_tokenizer(config: RunConfig, begun: Artifact | None) -> str:
+    """That of the captions, if there are some; a run that goes on keeps the one it began with."""
     name = names.text_tokenizer_name(config)
+    if begun is not None:
+        name = begun.metadata.get("text_tokenizer", name)
     return artifacts.find(config.store, "text_tokenizer", name).uri
 
 
@@ -103,7 +106,12 @@ def train_rank(plan: TrainingPlan, observers: Observers) -> Artifact:
         name=plan.name,
         training=plan.training,
         config=config_tree(plan.config),
-        metadata={"store_version": plan.store_version, **fingerprints, "initial": plan.initial},
+        metadata={
+            "store_version": plan.store_version,
+            "text_tokenizer": plan.text.rpartition("/")[2],
+            **fingerprints,
+            "initial": plan.initial,
+        },
     )
     model = build_model(plan, frames, sketches)
     return train(

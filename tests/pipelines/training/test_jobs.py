@@ -74,6 +74,21 @@ def test_a_run_keeps_the_version_of_the_store_that_it_began_with(config):
     assert make_plan(config, config.training, "another").store_version != begun
 
 
+def test_a_run_keeps_the_text_tokenizer_that_it_began_with(config, tmp_path):
+    name = names.text_tokenizer_name(config, has_captions=False)
+    text = TextTokenizer.train([], config.model.text_vocabulary, config.model.text_length)
+    publish(config, "text_tokenizer", name, text, tmp_path / "bytes")
+    folder = Path(artifacts.artifact_uri(config.store, "checkpoint", "run/step-00000002"))
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(b"1")
+    about = {"store_version": {}, "text_tokenizer": name}
+    artifacts.publish(
+        config.store, "checkpoint", "run/step-00000002", folder, config={}, metadata=about
+    )
+    assert make_plan(config, config.training, "run").text.endswith(name)
+    assert not make_plan(config, config.training, "another").text.endswith(name)
+
+
 def test_equal_settings_build_equal_models(config):
     plan = make_plan(config, config.training, "run")
     first, second = (build_model(plan, *load_tokenizers(plan)).state_dict() for _ in range(2))
