@@ -73,13 +73,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     """Check what was asked before anything starts, then run it."""
-    from pipelines import storage
+    from pipelines.command import refuse_unusable
     from pipelines.settings import load_config
 
     if arguments.flow not in FLOWS:
         raise UnknownNameError("flow", arguments.flow, FLOWS)
     config = load_config(arguments.run, preset=arguments.preset, overrides=arguments.overrides)
-    storage.exists(config.store)  # a bucket that is not there, or not ours, says so
+    refuse_unusable(config)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     # Prefect makes this folder, but not the one around it, and does not start without.

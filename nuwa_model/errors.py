@@ -3,6 +3,7 @@
 * NuwaError
   - ConfigError          a setting is missing, misspelled or contradicts another
     - UnknownNameError   a name was looked up in a registry that does not have it
+    - RangeError         a number of a section of settings means nothing
   - GridError            tokens or pixels do not have the shape the grid promises
   - WeightsError         a file of weights is not what its config promises
 """
@@ -30,6 +31,21 @@ class UnknownNameError(ConfigError):
         super().__init__(f"No {kind} is called {name!r}.{hint} Known: {', '.join(known)}.")
 
 
+class RangeError(ConfigError):
+    """A number of a section of settings means nothing.
+
+    Args:
+        section: The settings; a dataclass.
+        name: Of the field.
+        expected: What may be there, such as ``at least 1``.
+    """
+
+    def __init__(self, section: object, name: str, expected: str) -> None:
+        self.section, self.name, self.expected = type(section), name, expected
+        self.value = getattr(section, name)
+        super().__init__(f"{name} ({self.value}) must be {expected}.")
+
+
 def refuse_outside(section: object, **ranges: tuple[float, float]) -> None:
     """Refuse numbers that mean nothing.
 
@@ -38,13 +54,13 @@ def refuse_outside(section: object, **ranges: tuple[float, float]) -> None:
         ranges: Least and largest value of a field, both allowed.
 
     Raises:
-        ConfigError: A field is not a number in its range; the message names both.
+        RangeError: A field is not a number in its range; the message names both.
     """
     for name, (least, most) in ranges.items():
         value = getattr(section, name)
         if not least <= value <= most:  # also where it is not a number at all
             allowed = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-            raise ConfigError(f"{name} ({value}) must be {allowed}.")
+            raise RangeError(section, name, allowed)
 
 
 class GridError(NuwaError, ValueError):

@@ -7,9 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from nuwa_model.errors import NuwaError
+from nuwa_model.errors import ConfigError, NuwaError
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.presets import RUN_PRESETS
@@ -31,6 +32,22 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def refuse_unusable(config: RunConfig) -> None:
+    """Refuse settings that a look around shows to be useless, before anything is started.
+
+    Raises:
+        UnknownNameError: No data set has that name.
+        ConfigError: The store is a file.
+        StorageError: The store's bucket is not there, or not ours.
+    """
+    from pipelines.datasets import get_dataset
+
+    get_dataset(config.dataset.name)
+    if storage.is_local(config.store) and Path(config.store).is_file():
+        raise ConfigError(f"store is {config.store}, a file; expected a folder, such as runs/mine.")
+    storage.exists(config.store)
+
+
 def run_job(job: Callable[[RunConfig], dict[str, Any]], argv: Sequence[str] | None = None) -> None:
     """Run a job: its record is the last line on stdout and a file in the store.
 
@@ -44,6 +61,7 @@ def run_job(job: Callable[[RunConfig], dict[str, Any]], argv: Sequence[str] | No
     started = time.time()
     try:
         config = load_config(arguments.run, preset=arguments.preset, overrides=arguments.overrides)
+        refuse_unusable(config)
         record = job(config)
     except NuwaError as error:
         # One that was raised in a Ray task carries the task's traceback around what it says.

@@ -3,19 +3,24 @@
 Importing this module loads neither torch nor Ray.
 """
 
+import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from nuwa_model.errors import ConfigError, NuwaError, UnknownNameError
-from pipelines.config import RunConfig, config_tree
+from nuwa_model.errors import ConfigError, NuwaError, RangeError, UnknownNameError
+from pipelines.config import RunConfig
 from pipelines.presets import RUN_PRESETS
 
-_UNKNOWN = re.compile(r"unrecognized arguments: --run\.([^\s=]+)")
+_UNKNOWN = re.compile(
+    r"unrecognized arguments: --run\.([^\s=]+)|Group 'run' does not accept option '([^']+)'"
+)
+_KEY = re.compile(r"Parser key \"run(?:\.([^\"]+))?\":")
+_TYPE = re.compile(r"a <class '(?:[\w.]+\.)?(\w+)'>|a typing\.Literal\[([^\]]*)\]")
 
 
 def load_config(
@@ -38,9 +43,17 @@ def load_config(
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--run", type=RunConfig, default=RUN_PRESETS[preset])
     files = [] if run is None else ["--run", run]
+    for item in overrides:
+        key, equals, _ = item.partition("=")
+        if not (key and equals):
+            raise ConfigError(
+                f"--set: {item!r} sets nothing; expected key=value, such as training.steps=5."
+            )
     try:
         parsed = parser.parse_args([*files, *(f"--run.{item}" for item in overrides)])
         config: RunConfig = parser.instantiate(parsed).run
+    except RangeError as error:
+        raise ConfigError(_explain_range(error, parsed, RUN_PRESETS[preset])) from error
     except NuwaError:
         raise
     except (ArgumentError, ValueError, TypeError, KeyError, OSError) as error:
@@ -53,16 +66,29 @@ def _explain(error: Exception, known: RunConfig) -> str:
     """What is wrong in the words of a user, who did not write ``--run`` before each setting."""
     said = " ".join(str(error).split())
     unknown = _UNKNOWN.search(said)
-    if unknown is None:
-        return said
-    names = list(_dotted(config_tree(known)))
-    closest = get_close_matches(unknown[1], names, n=1)
-    hint = f" Did you mean {closest[0]}?" if closest else ""
-    return f"there is no setting {unknown[1]}.{hint}"
+    if unknown is not None:
+        name = unknown[1] or unknown[2]
+        closest = get_close_matches(name, [name for name, _ in _dotted(known)], n=1)
+        hint = f" Did you mean {closest[0]}?" if closest else ""
+        return f"there is no setting {name}.{hint}"
+    said = _KEY.sub(lambda key: f"{key[1]}:" if key[1] else "", said)
+    return _TYPE.sub(lambda type_: type_[1] or type_[2].replace("'", ""), said)
 
 
-def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in tree.items():
-        yield f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{name}.")
+def _explain_range(error: RangeError, parsed: Namespace, known: RunConfig) -> str:
+    """The error with the whole name of the setting; several sections may be of its type."""
+    names = [
+        f"{name}.{error.name}"
+        for name, section in _dotted(known)
+        if isinstance(section, error.section) and parsed[f"run.{name}.{error.name}"] == error.value
+    ]
+    return f"{' and '.join(names) or error.name} ({error.value}) must be {error.expected}."
+
+
+def _dotted(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its dotted name, sections included."""
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        yield f"{prefix}{field.name}", value
+        if dataclasses.is_dataclass(value):
+            yield from _dotted(value, f"{prefix}{field.name}.")

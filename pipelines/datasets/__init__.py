@@ -20,7 +20,9 @@ from pipelines.datasets.vatex import list_vatex
 from pipelines.datasets.vspw import list_vspw
 from pipelines.datasets.webvid import list_webvid
 
-DATASETS: dict[str, Callable[[RunConfig, Listings], Iterator[SourceRef]]] = {
+DatasetLister = Callable[[RunConfig, Listings], Iterator[SourceRef]]
+
+DATASETS: dict[str, DatasetLister] = {
     "bair_robot_pushing": list_bair_robot_pushing,
     "coco": list_coco,
     "conceptual_captions": list_conceptual_captions,
@@ -38,6 +40,17 @@ DATASETS: dict[str, Callable[[RunConfig, Listings], Iterator[SourceRef]]] = {
 _log = logging.getLogger(__name__)
 
 
+def get_dataset(name: str) -> DatasetLister:
+    """What lists the sources of a data set.
+
+    Raises:
+        UnknownNameError: No data set is called so.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError("data set", name, DATASETS)
+    return DATASETS[name]
+
+
 def list_sources(config: RunConfig, listings: Listings | None = None) -> Iterator[SourceRef]:
     """Every source of the configured data set, once, with all that is told of it.
 
@@ -50,9 +63,7 @@ def list_sources(config: RunConfig, listings: Listings | None = None) -> Iterato
         SourceError: Its folder is not what its format promises.
         StorageError: Its bucket cannot be listed.
     """
-    if config.dataset.name not in DATASETS:
-        raise UnknownNameError("data set", config.dataset.name, DATASETS)
-    return _merged(DATASETS[config.dataset.name](config, listings or Listings()))
+    return _merged(get_dataset(config.dataset.name)(config, listings or Listings()))
 
 
 def _merged(refs: Iterable[SourceRef]) -> Iterator[SourceRef]:
@@ -75,4 +86,4 @@ def _merged(refs: Iterable[SourceRef]) -> Iterator[SourceRef]:
     yield from found.values()
 
 
-__all__ = ["DATASETS", "SourceRef", "list_sources"]
+__all__ = ["DATASETS", "SourceRef", "get_dataset", "list_sources"]

@@ -14,6 +14,8 @@ from flows.cli import FLOWS
         (["run", "demo", "--set", "training.stepz=5"], "stepz"),
         (["run", "demo", "--set", "training.steps=many"], "steps"),
         (["run", "demo", "--run", "nowhere.yaml"], "nowhere.yaml"),
+        (["run", "demo", "--set", "dataset.name=foldr"], "Did you mean 'folder'?"),
+        (["run", "demo", "--set", f"store={__file__}"], "a file; expected a folder"),
     ],
 )
 def test_a_misspelling_ends_in_one_line_before_anything_starts(nuwa, arguments, says):

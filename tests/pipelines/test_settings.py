@@ -10,18 +10,23 @@ from pipelines.settings import load_config
         ("training.step=5", "there is no setting training.step. Did you mean training.steps?"),
         ("trainig.steps=5", "there is no setting trainig.steps. Did you mean training.steps?"),
         ("dataset.shapes.num_v=3", "there is no setting dataset.shapes.num_v"),
-        ("training.batch_size=0", "batch_size (0) must be at least 1"),
-        ("training.gradient_accumulation=0", "gradient_accumulation (0) must be at least 1"),
-        ("training.text_dropout=5", "text_dropout (5.0) must be from 0 to 1"),
+        ("training.batch_size=0", "training.batch_size (0) must be at least 1"),
+        ("training.gradient_accumulation=0", "training.gradient_accumulation (0) must be"),
+        ("training.text_dropout=5", "training.text_dropout (5.0) must be from 0 to 1"),
         ("generation.given_frames=99", "must be less than clips.num_frames (10)"),
-        ("generation.num_samples=-1", "num_samples (-1) must be at least 1"),
+        ("generation.num_samples=-1", "generation.num_samples (-1) must be at least 1"),
         ("generation.tasks=[]", "must name at least one task"),
         ("clips.size=31", "clips.size (31) must be a multiple of 8"),
-        ("fetch.concurrency=0", "concurrency (0) must be at least 1"),
-        ("clips.shard_sources=0", "shard_sources (0) must be at least 1"),
-        ("dataset.validation_fraction=2", "validation_fraction (2.0) must be from 0 to 1"),
-        ("model.num_heads=0", "num_heads (0) must be at least 1"),
+        ("fetch.concurrency=0", "fetch.concurrency (0) must be at least 1"),
+        ("clips.shard_sources=0", "clips.shard_sources (0) must be at least 1"),
+        ("dataset.validation_fraction=2", "dataset.validation_fraction (2.0) must be from 0 to 1"),
+        ("model.num_heads=0", "model.num_heads (0) must be at least 1"),
+        ("finetuning.steps=-1", "finetuning.steps (-1) must be at least 0"),
+        ("dataset.shapes.size=2", "dataset.shapes.size (2) must be from 8 to 4096"),
         ("store=", "store is empty"),
+        ("noequals", "--set: 'noequals' sets nothing; expected key=value"),
+        ("training.steps=x", "--set: training.steps: Expected int. Got value: x"),
+        ("clips.frame_format=gif", "clips.frame_format: Expected jpeg, png. Got value: gif"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(setting, said):
@@ -34,5 +39,12 @@ def test_what_cannot_be_meant_is_refused_in_one_line(setting, said):
 def test_a_misspelled_key_of_a_run_file_is_refused_by_name(tmp_path):
     run = tmp_path / "run.yaml"
     run.write_text("training: {step: 5}\n")
-    with pytest.raises(ConfigError, match="step"):
+    with pytest.raises(ConfigError, match=r"no setting training\.step\. Did you mean .*steps\?"):
+        load_config(str(run))
+
+
+def test_a_number_of_a_run_file_is_refused_by_its_whole_name(tmp_path):
+    run = tmp_path / "run.yaml"
+    run.write_text("finetuning: {batch_size: 0}\n")
+    with pytest.raises(ConfigError, match=r"^finetuning\.batch_size \(0\) must be at least 1"):
         load_config(str(run))
