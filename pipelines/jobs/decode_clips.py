@@ -129,14 +129,19 @@ def _results(work: Iterable[ShardWork], config: ClipsConfig) -> Iterator[ShardRe
     """
     window = config.num_workers or int(ray.cluster_resources().get("CPU", 1))
     task = ray.remote(num_cpus=1, max_retries=1)(decode_shard)
-    todo = list(work)[::-1]
+    todo = sorted(work, key=_num_bytes)  # the largest goes first: no long one is left for the end
     running: dict[Any, ShardWork] = {}
-    while todo or running:
+
+    def fill_window() -> None:
         while todo and len(running) < window:
             item = todo.pop()
             running[task.remote(item)] = item
+
+    fill_window()
+    while running:
         (done, *_), _ = ray.wait(list(running))
         item = running.pop(done)
+        fill_window()  # before the caller commits what is done: nobody waits for that
         try:
             yield ray.get(done)
         except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
@@ -146,6 +151,11 @@ def _results(work: Iterable[ShardWork], config: ClipsConfig) -> Iterator[ShardRe
                 yield ShardResult([failed(item.sources[0], "killed", reason)], [])
             else:
                 todo += [replace(item, sources=(source,)) for source in item.sources]
+                fill_window()
+
+
+def _num_bytes(work: ShardWork) -> int:
+    return sum(source.size for source in work.sources)
 
 
 def _refuse_too_many(record: dict[str, Any], max_error_fraction: float) -> None:

@@ -6,6 +6,7 @@ its outputs. A flag that is never to be used is ``-err_detect explode``: on dama
 ffmpeg spin for ever and ignore SIGTERM.
 """
 
+import fcntl
 import os
 import re
 import resource
@@ -105,6 +106,8 @@ def run(
     )
     try:
         _limit(process.pid)
+        with suppress(OSError):  # a user may have only so many large pipes
+            fcntl.fcntl(_pipe(process.stdout), fcntl.F_SETPIPE_SZ, _CHUNK)
         return _watch(process, time.monotonic() + deadline_s, take)
     finally:
         _end(process)
