@@ -40,7 +40,7 @@ def main():
         for cores in sorted({1, min(2, len(allowed)), len(allowed)}):
             os.sched_setaffinity(0, allowed[:cores])
             ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
-            job_rate(videos[:cores], folder, f"warm-{cores}")  # workers start
+            job_rate(videos[: 8 * cores], folder, f"warm-{cores}")  # every worker starts
             bare = bare_rate(videos, cores)
             job = job_rate(videos, folder, f"store-{cores}")
             ray.shutdown()
