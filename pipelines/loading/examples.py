@@ -4,6 +4,7 @@ Frames of all clips lie in one array, one clip after the other, so a video is a 
 image, or one frame of a video, is one row. Sketch frames lie at the same places in another.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,8 @@ from pipelines.store.sources import Source, read_sources
 from pipelines.store.table import StoreTable
 
 Frames = NDArray[np.uint16]
+
+_log = logging.getLogger(__name__)
 
 _COLUMNS = (
     "clip_id", "dataset", "split", "kind", "tokens", "grid_s", "grid_h", "grid_w", "text"
@@ -72,7 +75,8 @@ class TokenExamples:
         """Read the tokens of a pinned version of the store.
 
         Captions and split are the catalog's where it knows a clip's source, so that editing one
-        costs no tokenization; otherwise those that were copied into the tokens' own row.
+        costs no tokenization; otherwise those that were copied into the tokens' own row. Tokens of
+        a clip that the store has no more, because its source was replaced, are left out.
 
         Args:
             store: Root of the store.
@@ -152,16 +156,20 @@ def _name(clip: Clip) -> _Name:
     return _Name(clip.dataset, clip.clip_id, clip.kind)
 
 
-def _sources(store: str, versions: Mapping[str, int]) -> dict[tuple[str, str], Source]:
-    """What the catalog says, by (dataset, clip_id)."""
-    if not {"catalog", "clips"} <= set(versions):
-        return {}
-    known = read_sources(store, versions["catalog"])
+def _sources(
+    store: str, versions: Mapping[str, int]
+) -> dict[tuple[str, str], Source | None] | None:
+    """What the catalog says of each clip, by (dataset, clip_id); nothing if there are no clips."""
+    if "clips" not in versions:
+        return None
+    known = read_sources(store, versions["catalog"]) if "catalog" in versions else {}
     clips = StoreTable(store, "clips").read(
         ["dataset", "clip_id", "source_sha256"], version=versions["clips"]
     )
-    joined = ((row, known.get((row["dataset"], row["source_sha256"]))) for row in clips.to_pylist())
-    return {(row["dataset"], row["clip_id"]): source for row, source in joined if source}
+    return {
+        (row["dataset"], row["clip_id"]): known.get((row["dataset"], row["source_sha256"]))
+        for row in clips.to_pylist()
+    }
 
 
 def _clips(
@@ -169,17 +177,29 @@ def _clips(
     version: int,
     fingerprint: str,
     split: str,
-    sources: Mapping[tuple[str, str], Source],
+    sources: Mapping[tuple[str, str], Source | None] | None,
 ) -> list[Clip]:
     table = StoreTable(store, "tokens")
     where = {"tokenizer": fingerprint}
     clips = []
+    num_old = 0
     for shard in table.iter_shards(_COLUMNS, where=where, version=version):
         for row in shard.to_pylist():
+            key = (row["dataset"], row["clip_id"])
+            if sources is not None and key not in sources:
+                num_old += 1
+                continue
             copied = Source(row["split"], tuple(row["text"] or ()))
-            source = sources.get((row["dataset"], row["clip_id"]), copied)
+            source = (sources or {}).get(key) or copied
             if source.split == split:
                 clips.append(_clip(row, source.text))
+    if num_old:
+        _log.warning(
+            "event=old_tokens rows=%d tokenizer=%s (left out: their clips are no longer in the "
+            "store, because their sources were replaced or changed)",
+            num_old,
+            fingerprint,
+        )
     return clips
 
 

@@ -67,12 +67,16 @@ def test_a_clip_without_caption_serves_no_task_with_text(store):
 def test_captions_and_split_are_those_of_the_catalog(store):
     commit_tokens(store, [token_row(n, text=["copied"]) for n in range(3)])
     commit_sources(store, [(0, "train", ["edited", "twice"]), (1, "validation", [])])
-    train = load(store)
-    assert dict(zip(train.clip_ids, train.text, strict=True)) == {
-        "000": ("edited", "twice"),
-        "002": ("copied",),  # the catalog does not know it
-    }
+    assert load(store).text == (("edited", "twice"),)
     assert load(store, "validation").text == ((),)
+
+
+def test_tokens_of_clips_that_are_no_longer_there_are_left_out_and_counted(store, caplog):
+    commit_tokens(store, [token_row(n, text=["copied"]) for n in range(3)])
+    assert load(store).clip_ids == ("000", "001", "002"), "a store may hold tokens alone"
+    commit_sources(store, [(0, "train", []), (1, "train", [])])
+    assert load(store).clip_ids == ("000", "001")
+    assert "old_tokens rows=1 tokenizer=abc" in caplog.text
 
 
 def test_a_caption_edited_later_does_not_change_a_pinned_version(store):
