@@ -15,7 +15,7 @@ kept in its footer. Readers fill what older shards lack with nulls and refuse ne
 
 CLIPS = pa.schema(
     {
-        "clip_id": pa.string(),  # hash of source sha256, start and decode rule
+        "clip_id": pa.string(),  # hash of source sha256, start, decode rule and sketch
         "dataset": pa.string(),
         "split": pa.string(),  # train or validation
         "kind": pa.string(),  # image, video, image_sketch or video_sketch

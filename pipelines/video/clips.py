@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -45,13 +45,20 @@ class DecodedSource:
     frames_left: int
 
 
+class _LabelMap(NamedTuple):
+    """One frame's label map as the clip keeps it, and the hash of the file it was cut from."""
+
+    png: bytes
+    sha256: str
+
+
 @dataclass(frozen=True)
 class _Frames:
     """All frames of a source, encoded, its label maps if it has them, and where scenes start."""
 
     slots: tuple[Slot, ...]
     pictures: list[bytes]
-    sketches: list[bytes]
+    sketches: list[_LabelMap]
     scenes: tuple[int, ...] = ()
 
 
@@ -153,7 +160,8 @@ def _read_image(ref: SourceRef, path: str, sketch: str, config: ClipsConfig) -> 
     frame, window, (width, height) = read_image(path, size=config.size)
     sketches = []
     if sketch:
-        sketches.append(read_sketch(sketch, window, aspect=Fraction(width, height)))
+        png = read_sketch(sketch, window, aspect=Fraction(width, height))
+        sketches.append(_LabelMap(png, hash_file(sketch)))
     return _Frames((Slot(0, 0),), [encode_frame(frame, config.frame_format)], sketches)
 
 
@@ -176,13 +184,15 @@ def _read_video(ref: SourceRef, path: str, sketch: str, config: ClipsConfig) -> 
             span_us=ref.span_us,
             cut_threshold=config.cut_threshold,
         )
-    sketches: list[bytes] = []
+    sketches: list[_LabelMap] = []
     if sketch:
         maps = label_maps(sketch, num_source_frames=video.num_source_frames)
-        kept: dict[int, bytes] = {}  # a slow source shows one frame in several slots
+        kept: dict[int, _LabelMap] = {}  # a slow source shows one frame in several slots
         for slot in video.slots:
             if slot.index not in kept:
-                kept[slot.index] = read_sketch(maps[slot.index], video.window, aspect=video.aspect)
+                file = maps[slot.index]
+                png = read_sketch(file, video.window, aspect=video.aspect)
+                kept[slot.index] = _LabelMap(png, hash_file(file))
             sketches.append(kept[slot.index])
     return _Frames(video.slots, pictures, sketches, video.scenes)
 
@@ -193,10 +203,14 @@ def _clip_rows(
     """The clip of some frames, and its sketch."""
     held = slice(clip_frames.start, clip_frames.stop)
     slots = frames.slots[held]
+    sketches = frames.sketches[held]
     start_us = clip_frames.start * SLOT_US + (ref.span_us or (0, 0))[0]
+    # The sketch's content is part of the name: tokens of a sketch that was mended are not its own.
+    made_from = [shared["source_sha256"], str(start_us), shared["decode_rule"]]
+    made_from += [label_map.sha256 for label_map in sketches]
     clip: Row = {
         **shared,
-        "clip_id": _clip_id(shared["source_sha256"], start_us, shared["decode_rule"]),
+        "clip_id": hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:32],
         "kind": ref.kind,
         "start_us": start_us,
         "frames": frames.pictures[held],
@@ -204,9 +218,6 @@ def _clip_rows(
         "is_short": len(slots) < length,
     }
     yield clip
-    if frames.sketches:
-        yield {**clip, "kind": f"{ref.kind}_sketch", "frames": frames.sketches[held]}
-
-
-def _clip_id(sha256: str, start_us: int, rule: str) -> str:
-    return hashlib.sha256(f"{sha256}\n{start_us}\n{rule}".encode()).hexdigest()[:32]
+    if sketches:
+        pictures = [label_map.png for label_map in sketches]
+        yield {**clip, "kind": f"{ref.kind}_sketch", "frames": pictures}

@@ -4,7 +4,6 @@ import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import ray
 from PIL import Image
@@ -15,7 +14,7 @@ from pipelines.settings import load_config
 from pipelines.storage.s3_client import client
 from pipelines.store.table import StoreTable
 from pipelines.store.verify import verify_store
-from tests.pipelines.video.media import clouds, counting
+from tests.pipelines.video.media import clouds, counting, write_map
 from tests.s3 import KEYS
 
 OF_PLACE = {
@@ -162,11 +161,6 @@ def sketched(folder):
     write_map(folder / "sketches/b.png", 7)
     lines = [{"file": "v.mp4", "text": ["one", "two"]}, {"file": "a.png", "split": "validation"}]
     (folder / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
-
-
-def write_map(path, label):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((48, 64), label, np.uint8)).save(path)
 
 
 def write_coco(folder):

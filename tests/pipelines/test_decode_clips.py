@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from PIL import Image
 
 from pipelines.config import ClipsConfig, FetchConfig
 from pipelines.datasets.base import SourceRef
@@ -21,7 +23,7 @@ from pipelines.store.table import StoreTable
 from pipelines.store.verify import verify_store
 from pipelines.video.ffmpeg import binary
 from pipelines.video.shard_work import split_work
-from tests.pipelines.video.media import REAL, counting, needs_media
+from tests.pipelines.video.media import REAL, counting, needs_media, write_map
 from tests.stores import contents
 
 
@@ -70,6 +72,10 @@ def run(root, store, *more):
     return decode_clips(load_config(overrides=overrides))
 
 
+def label_of(png):
+    return Image.open(io.BytesIO(png)).getpixel((9, 9))
+
+
 def versions(store):
     return {name: StoreTable(store, name).version() for name in ("clips", "errors", "catalog")}
 
@@ -114,6 +120,27 @@ def test_only_what_is_new_or_changed_is_decoded(folder, tmp_path):
     assert record["decoded"] == 2
     assert (record["sources"], record["clips"]) == (4, 4)
     assert not old & {row["clip_id"] for row in clip_rows(store)}
+    assert verify_store(store) == []
+
+
+def test_a_sketch_that_was_mended_is_read_again(folder, tmp_path):
+    store = str(tmp_path / "store")
+    num_frames = 10  # of short.mp4
+    for index in range(num_frames):
+        write_map(folder / f"sketches/short/{index:03d}.png", 1)
+    run(folder, store)
+    before = {row["kind"]: row for row in clip_rows(store) if "short" in row["source_uri"]}
+    assert before["video"]["clip_id"] == before["video_sketch"]["clip_id"]
+    place = folder / "sketches/short"
+    for index in range(num_frames):
+        write_map(place / f"{index:03d}.png", 2)
+    os.utime(place, (1, 1))  # as a tool that puts files in place of others would
+    assert run(folder, store)["decoded"] == 1
+    after = {row["kind"]: row for row in clip_rows(store) if "short" in row["source_uri"]}
+    assert label_of(after["video_sketch"]["frames"][0]) == 2
+    assert after["video_sketch"]["clip_id"] != before["video_sketch"]["clip_id"], (
+        "else the tokens of the old sketch would count as those of the new one"
+    )
     assert verify_store(store) == []
 
 

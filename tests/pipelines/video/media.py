@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.video.ffmpeg import binary
 
@@ -33,6 +34,12 @@ def counting(path, *, rate, seconds, size="64x48", more=()):
         *("-vf", "format=gray,geq=lum='min(255,2*N)',format=yuvj420p"),
         *("-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuvj420p", *more),
     )
+
+
+def write_map(path, label):
+    """A label map of one label everywhere."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((48, 64), label, np.uint8)).save(path)
 
 
 def quadrants(size):
