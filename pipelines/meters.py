@@ -1,13 +1,13 @@
-"""Counts of a running job on the Ray dashboard and its Prometheus endpoint.
+"""Counts of a running job, which every node of Ray hands to Prometheus (``docs/watching.md``).
 
-Rates come from Prometheus (``rate(ray_nuwa_clips[1m])``); no label tells of single clips.
+Rates are Prometheus's to take (``rate(ray_nuwa_clips_total[1m])``); no label tells of single clips.
 """
 
 from collections.abc import Mapping
 
 from ray.util.metrics import Counter, Gauge
 
-_JOB = ("job",)
+_JOB = ("job_name",)  # "job" is Prometheus's own
 
 
 class Meters:
@@ -18,13 +18,13 @@ class Meters:
     """
 
     def __init__(self, job: str) -> None:
-        self._tags = {"job": job}
+        self._tags = {"job_name": job}
         self._counters = {
             name: Counter(f"nuwa_{name}", description=f"{name} finished", tag_keys=_JOB)
             for name in ("clips", "frames", "tokens")
         }
         self._errors = Counter(
-            "nuwa_errors", description="sources that failed", tag_keys=("job", "code")
+            "nuwa_errors", description="sources that failed", tag_keys=(*_JOB, "code")
         )
         self._queue = Gauge("nuwa_queue_depth", description="work not yet finished", tag_keys=_JOB)
 
