@@ -125,7 +125,8 @@ def _start(server: JobServer, job: Job, *, is_here: bool) -> str:
     logger = get_run_logger()
     if details is None:
         logger.info("%s", shlex.join(job.argv))
-        server.submit(submission_id, _command(job, is_here=is_here), {"flow_run": run_id})
+        about = {"flow_run": run_id, "job_name": job.name}  # the name is what the dashboard shows
+        server.submit(submission_id, _command(job, is_here=is_here), about)
     else:
         logger.info("joins %s", submission_id)
     create_link_artifact(
