@@ -29,9 +29,10 @@ from pipelines.loading.pictures import Content, Pictures, to_images
 from pipelines.training import checkpoint
 from pipelines.training.curve import Curve, decimate
 from pipelines.training.engine import choose_precision
-from pipelines.training.loop import Observers, run_root
+from pipelines.training.observers import Observers
 from pipelines.training.owner import Owner
 from pipelines.training.ranks import Ranks, from_first_rank, join_ranks
+from pipelines.training.run import run_root
 from pipelines.training.vqgan_quality import draw_reconstructions, measure
 from pipelines.training.vqgan_step import VQGANStep
 

@@ -13,7 +13,7 @@ from pipelines.jobs.train_vqgan import make_plan
 from pipelines.settings import load_config
 from pipelines.store.shards import write_shard
 from pipelines.store.table import StoreTable
-from pipelines.training.loop import Observers
+from pipelines.training.observers import Observers
 from pipelines.training.vqgan import train_rank
 from pipelines.video.pictures import encode_frame, encode_labels
 
