@@ -19,14 +19,9 @@ from pipelines.config import RunConfig, ShapesConfig
 from pipelines.datasets.base import SourceRef, Split
 from pipelines.datasets.folder import SKETCHES, list_folder
 from pipelines.datasets.listings import Listings
-from pipelines.datasets.shapes import (
-    PATH_SECONDS,
-    Scene,
-    caption,
-    draw_labels,
-    draw_scene,
-    random_scene,
-)
+from pipelines.datasets.shapes import PATH_SECONDS, Scene, random_scene
+from pipelines.datasets.shapes_captions import caption
+from pipelines.datasets.shapes_drawing import draw_labels, draw_scene
 from pipelines.errors import SourceError
 from pipelines.progress import Progress
 from pipelines.storage import local_path

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from nuwa_model.tasks import Condition, get_task
-from pipelines.datasets.shapes import Attributes
+from pipelines.datasets.shapes_captions import Attributes
 from pipelines.evaluation.material import Clip, Material, Sample, told
 from pipelines.evaluation.records import LeftOut, Score, share
 from pipelines.evaluation.shapes import Reading, judge_agreement

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from pipelines import artifacts, names, storage
 from pipelines.artifacts import Artifact
 from pipelines.config import RunConfig
-from pipelines.datasets.shapes import Attributes, read_caption
+from pipelines.datasets.shapes_captions import Attributes, read_caption
 from pipelines.errors import ArtifactError, SourceError
 from pipelines.evaluation.pictures import read_picture, split_strip
 from pipelines.evaluation.shapes import Reading, read_video

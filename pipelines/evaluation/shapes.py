@@ -12,14 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from nuwa_model.errors import ConfigError
-from pipelines.datasets.shapes import (
-    COLORS,
-    DIRECTIONS,
-    FRAME_SECONDS,
-    RADIUS,
-    SPEEDS,
-    Attributes,
-)
+from pipelines.datasets.shapes import COLORS, DIRECTIONS, FRAME_SECONDS, RADIUS, SPEEDS
+from pipelines.datasets.shapes_captions import Attributes
 from pipelines.evaluation.matte import Matte, chroma_of, matte
 from pipelines.evaluation.templates import center_of, match_shape, share_near, windows
 

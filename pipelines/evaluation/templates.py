@@ -10,7 +10,8 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageFilter
 
-from pipelines.datasets.shapes import SHAPES, Scene, Thing, draw_scene
+from pipelines.datasets.shapes import SHAPES, Scene, Thing
+from pipelines.datasets.shapes_drawing import draw_scene
 from pipelines.evaluation.matte import matte
 
 WINDOW = 0.32

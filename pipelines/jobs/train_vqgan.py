@@ -21,7 +21,8 @@ from pipelines.store.leases import lease
 from pipelines.store.table import StoreTable
 from pipelines.training import checkpoint
 from pipelines.training.launch import launch
-from pipelines.training.vqgan import ARTIFACT_KINDS, VQGANPlan, train_each
+from pipelines.training.vqgan import train_each
+from pipelines.training.vqgan_plan import ARTIFACT_KINDS, VQGANPlan
 
 _TOLD = ("fingerprint", "psnr", "ssim", "pixel_accuracy", "fwiou", "codes_alive", "perplexity")
 _NO_SKETCHES = "the clips table has no sketches"

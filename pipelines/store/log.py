@@ -14,6 +14,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from pipelines import storage
 from pipelines.errors import StorageError, StoreError
+from pipelines.store.schema import TableSpec
 from pipelines.store.shards import ShardFile
 
 Result = TypeVar("Result")
@@ -61,25 +62,29 @@ def open_log(root: str, version: int | None, *, made_by: str) -> DeltaTable:
         raise StoreError(f"Cannot read the log of {root}{what}: {one_line(error)}.") from error
 
 
-def create_log(root: str, schema: pa.Schema, partition_by: Sequence[str]) -> DeltaTable:
-    """A table without rows, unless one is there.
+def open_or_create_log(root: str, spec: TableSpec) -> DeltaTable:
+    """The table at a uri, made without rows if there is none.
 
     Raises:
-        DeltaError: Another writer created it in this moment.
+        StoreError: Its log cannot be read.
         StorageError: It cannot be reached.
     """
-    options = storage.delta_options(root)
-    return patiently(
-        root,
-        lambda: DeltaTable.create(
-            root,
-            schema=Schema.from_arrow(schema),
-            mode="ignore",
-            partition_by=list(partition_by),
-            configuration=dict(_CONFIGURATION),
-            storage_options=options,
-        ),
-    )
+    if not log_exists(root):
+        try:
+            return _create_log(root, spec.schema, spec.partition_by)
+        except DeltaError:
+            if not log_exists(root):  # otherwise another writer created it in this moment
+                raise
+    return open_log(root, None, made_by=spec.made_by)
+
+
+def add_younger_columns(table: DeltaTable, schema: pa.Schema) -> bool:
+    """Tell other readers of columns that joined since the table was created, if any did."""
+    known = {column.name for column in table.schema().fields}
+    fields = Schema.from_arrow(schema).fields
+    if younger := [column for column in fields if column.name not in known]:
+        table.alter.add_columns(younger)
+    return bool(younger)
 
 
 def live_shards(table: DeltaTable, partition_by: Sequence[str]) -> list[LiveShard]:
@@ -139,3 +144,24 @@ def patiently(root: str, call: Callable[[], Result]) -> Result:
 def one_line(error: Exception) -> str:
     """An error in one line, without colors."""
     return " ".join(_COLORS.sub("", str(error)).split()).rstrip(".")
+
+
+def _create_log(root: str, schema: pa.Schema, partition_by: Sequence[str]) -> DeltaTable:
+    """A table without rows, unless one is there.
+
+    Raises:
+        DeltaError: Another writer created it in this moment.
+        StorageError: It cannot be reached.
+    """
+    options = storage.delta_options(root)
+    return patiently(
+        root,
+        lambda: DeltaTable.create(
+            root,
+            schema=Schema.from_arrow(schema),
+            mode="ignore",
+            partition_by=list(partition_by),
+            configuration=dict(_CONFIGURATION),
+            storage_options=options,
+        ),
+    )

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Schema
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from nuwa_model.errors import UnknownNameError
@@ -19,11 +19,12 @@ from pipelines.errors import StoreError, SupersededError
 from pipelines.store.log import (
     LiveShard,
     add_action,
-    create_log,
+    add_younger_columns,
     live_shards,
     log_exists,
     one_line,
     open_log,
+    open_or_create_log,
     remove_action,
 )
 from pipelines.store.schema import TABLES
@@ -145,7 +146,7 @@ class StoreTable:
         # Without retries of its own, deltalake commits only as the very next version.
         retries = _ATTEMPTS if since is None else 0
         for attempt in range(_ATTEMPTS):
-            table = self._open_or_create()
+            table = open_or_create_log(self.root, self.spec)
             live = {shard.path: shard for shard in live_shards(table, self.spec.partition_by)}
             add = [s for s in asked.values() if s.path not in live or live[s.path].size != s.size]
             gone = [path for path in remove if path not in live]
@@ -164,7 +165,7 @@ class StoreTable:
                     "table again and repeat the change."
                 )
             try:
-                if self._add_younger_columns(table):
+                if add_younger_columns(table, self.spec.schema):
                     continue
                 table.create_write_transaction(
                     actions,
@@ -222,23 +223,6 @@ class StoreTable:
 
     def _open(self, version: int | None = None) -> DeltaTable:
         return open_log(self.root, version, made_by=self.spec.made_by)
-
-    def _open_or_create(self) -> DeltaTable:
-        if not self.exists():
-            try:
-                return create_log(self.root, self.spec.schema, self.spec.partition_by)
-            except DeltaError:
-                if not self.exists():  # otherwise another writer created it in this moment
-                    raise
-        return self._open()
-
-    def _add_younger_columns(self, table: DeltaTable) -> bool:
-        """Tell other readers of columns that joined since the table was created, if any did."""
-        known = {column.name for column in table.schema().fields}
-        fields = Schema.from_arrow(self.spec.schema).fields
-        if younger := [column for column in fields if column.name not in known]:
-            table.alter.add_columns(younger)
-        return bool(younger)
 
     def _wanted(self, where: Where, version: int | None = None) -> list[LiveShard]:
         unknown = [column for column in where if column not in self.spec.schema.names]

@@ -20,7 +20,7 @@ from nuwa_model.errors import NuwaError
 from pipelines import cluster, memory, storage
 from pipelines.errors import TrainingError
 from pipelines.progress import Progress
-from pipelines.training.loop import Observers
+from pipelines.training.observers import Observers
 
 logger = logging.getLogger(__name__)
 

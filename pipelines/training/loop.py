@@ -3,8 +3,6 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -14,15 +12,16 @@ from nuwa_model.batch import Batch
 from nuwa_model.losses import next_token_loss
 from pipelines import storage
 from pipelines.artifacts import Artifact
-from pipelines.config import TrainingConfig
 from pipelines.errors import TrainingError
 from pipelines.training.board import Board
 from pipelines.training.checkpoint import Checkpoints, read_state
 from pipelines.training.curve import Curve
 from pipelines.training.ema import AveragedWeights
 from pipelines.training.engine import choose_precision, start_engine, take_step
+from pipelines.training.observers import Observers
 from pipelines.training.owner import Owner
 from pipelines.training.ranks import Ranks, from_first_rank, mean_over_ranks
+from pipelines.training.run import TrainingRun
 from pipelines.training.schedule import ema_decay, learning_rate
 
 logger = logging.getLogger(__name__)
@@ -36,52 +35,6 @@ class Batches(Protocol):
 
     def batch_at(self, step: int, micro_batch: int = 0) -> Batch:
         """This rank's share of a step; a pure function."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRun:
-    """What names a run and decides its result; plain values.
-
-    Attributes:
-        store: Root of the store.
-        name: Of the run (``pipelines.names``).
-        training: How to train.
-        config: The resolved settings, for manifests.
-        metadata: More to say in manifests: store version, fingerprints.
-    """
-
-    store: str
-    name: str
-    training: TrainingConfig
-    config: Mapping[str, Any]
-    metadata: Mapping[str, Any]
-
-    @property
-    def root(self) -> str:
-        """Folder of the run's owner record, curve and TensorBoard files."""
-        return run_root(self.store, self.name)
-
-
-def run_root(store: str, name: str) -> str:
-    """Where a run keeps what is not an artifact."""
-    return storage.join(store, "runs", name)
-
-
-@dataclass(frozen=True)
-class Observers:
-    """Who is told of what while training.
-
-    Attributes:
-        on_step: Rank 0 calls it with the steps done and a few words.
-        on_checkpoint: Every rank calls it with the checkpoint's metadata.
-    """
-
-    on_step: Callable[[int, str], None] = lambda _done, _note: None
-    on_checkpoint: Callable[[Mapping[str, Any]], None] = lambda _metadata: None
-
-    def after(self, steps: int) -> "Observers":
-        """The same for a training that follows on others of so many steps."""
-        return replace(self, on_step=lambda done, note: self.on_step(steps + done, note))
 
 
 def train(

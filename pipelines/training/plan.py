@@ -18,8 +18,10 @@ from pipelines.errors import StoreError, TrainingError
 from pipelines.loading.loader import TrainingLoader
 from pipelines.store.table import store_versions
 from pipelines.training import checkpoint
-from pipelines.training.loop import Observers, TrainingRun, train
+from pipelines.training.loop import train
+from pipelines.training.observers import Observers
 from pipelines.training.ranks import Ranks
+from pipelines.training.run import TrainingRun
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from pipelines.training import checkpoint
 from pipelines.training.curve import decimate
 from pipelines.training.ema import load_weights
 from pipelines.training.launch import launch
-from pipelines.training.loop import run_root
 from pipelines.training.plan import TrainingPlan, load_text, load_tokenizers, train_rank
+from pipelines.training.run import run_root
 
 KIND = "export"
 

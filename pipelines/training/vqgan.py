@@ -11,7 +11,6 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,71 +19,29 @@ from typing import Any
 import torch
 from torch import distributed
 
-from nuwa_model.config import VQGANConfig
 from pipelines import artifacts, storage
 from pipelines.config import TokenizerTrainingConfig
 from pipelines.errors import TrainingError
 from pipelines.loading.order import examples_of_step
-from pipelines.loading.pictures import Content, Pictures, to_images
+from pipelines.loading.pictures import to_images
 from pipelines.training import checkpoint
 from pipelines.training.curve import Curve, decimate
 from pipelines.training.engine import choose_precision
-from pipelines.training.loop import Observers, run_root
+from pipelines.training.observers import Observers
 from pipelines.training.owner import Owner
 from pipelines.training.ranks import Ranks, from_first_rank, join_ranks
+from pipelines.training.vqgan_plan import VQGANPlan
 from pipelines.training.vqgan_quality import draw_reconstructions, measure
 from pipelines.training.vqgan_step import VQGANStep
 
 logger = logging.getLogger(__name__)
 
-ARTIFACT_KINDS: Mapping[Content, str] = {"frames": "vqgan", "sketches": "vqgan_seg"}
 RECONSTRUCTIONS = "reconstructions.png"
 KEEP_CHECKPOINTS = 2
 
 _WARMUP_FRACTION = 0.05
 _FINAL_FRACTION = 0.02
 _STATE = "state.pt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class VQGANPlan:
-    """All that a rank needs to know; plain values, so that it travels.
-
-    Attributes:
-        store: Root of the store; absolute.
-        name: Of the artifact and of the run.
-        content: What is tokenized.
-        vqgan: Shape of the model.
-        training: How to train.
-        size: Height and width of the pictures.
-        clips_version: Version of the clips table that is read, pinned when the run began.
-        config: The resolved settings, for manifests.
-    """
-
-    store: str
-    name: str
-    content: Content
-    vqgan: VQGANConfig
-    training: TokenizerTrainingConfig
-    size: int
-    clips_version: int
-    config: Mapping[str, Any]
-
-    @property
-    def kind(self) -> str:
-        """Of the artifact."""
-        return ARTIFACT_KINDS[self.content]
-
-    @property
-    def root(self) -> str:
-        """Folder of what the run keeps beside its artifact."""
-        return run_root(self.store, self.name)
-
-    def pictures(self, split: str) -> Pictures:
-        """Pictures of a split."""
-        return Pictures.load(
-            self.store, self.content, split, size=self.size, version=self.clips_version
-        )
 
 
 def train_each(plans: Sequence[VQGANPlan], observers: Observers) -> None:

@@ -7,12 +7,13 @@ import pyarrow as pa
 
 from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines import artifacts, names
-from pipelines.datasets.shapes import draw_labels, draw_scene, random_scene
+from pipelines.datasets.shapes import random_scene
+from pipelines.datasets.shapes_drawing import draw_labels, draw_scene
 from pipelines.jobs.train_vqgan import make_plan
 from pipelines.settings import load_config
 from pipelines.store.shards import write_shard
 from pipelines.store.table import StoreTable
-from pipelines.training.loop import Observers
+from pipelines.training.observers import Observers
 from pipelines.training.vqgan import train_rank
 from pipelines.video.pictures import encode_frame, encode_labels
 

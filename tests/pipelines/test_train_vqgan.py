@@ -16,7 +16,7 @@ from pipelines import artifacts, names
 from pipelines.errors import StoreError, TrainingError
 from pipelines.jobs.train_vqgan import make_plan, train_vqgan
 from pipelines.training import checkpoint
-from pipelines.training.loop import Observers
+from pipelines.training.observers import Observers
 from pipelines.training.vqgan import learning_rate, train_rank
 from tests.pipelines.drawn_clips import config_of, fill
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from pipelines.datasets import list_sources
-from pipelines.datasets.shapes import COLORS, SKETCH_CLASSES, read_caption
+from pipelines.datasets.shapes import COLORS, SKETCH_CLASSES
+from pipelines.datasets.shapes_captions import read_caption
 from pipelines.errors import SourceError
 from pipelines.settings import load_config
 from pipelines.video.frames import read_frames

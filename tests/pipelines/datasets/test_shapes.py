@@ -16,12 +16,10 @@ from pipelines.datasets.shapes import (
     SPEEDS,
     Scene,
     Thing,
-    caption,
-    draw_labels,
-    draw_scene,
     random_scene,
-    read_caption,
 )
+from pipelines.datasets.shapes_captions import caption, read_caption
+from pipelines.datasets.shapes_drawing import draw_labels, draw_scene
 from pipelines.errors import SourceError
 
 SEEDS = st.integers(0, 2**32)

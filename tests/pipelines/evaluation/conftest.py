@@ -13,7 +13,9 @@ from PIL import Image, ImageFilter
 from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines import artifacts, names, storage
 from pipelines.config import config_tree
-from pipelines.datasets.shapes import Scene, Thing, caption, draw_scene, random_scene
+from pipelines.datasets.shapes import Scene, Thing, random_scene
+from pipelines.datasets.shapes_captions import caption
+from pipelines.datasets.shapes_drawing import draw_scene
 from pipelines.presets import RUN_PRESETS
 from pipelines.store.schema import CLIPS
 from pipelines.store.shards import write_shard

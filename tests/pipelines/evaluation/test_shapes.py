@@ -5,7 +5,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from nuwa_model.errors import ConfigError
-from pipelines.datasets.shapes import COLORS, DIRECTIONS, SHAPES, Attributes, random_scene
+from pipelines.datasets.shapes import COLORS, DIRECTIONS, SHAPES, random_scene
+from pipelines.datasets.shapes_captions import Attributes
 from pipelines.evaluation.shapes import Reading, judge_agreement, read_video
 
 BACKGROUND = 240

@@ -12,8 +12,9 @@ from nuwa_model.grid import Grid
 from nuwa_model.model import Nuwa
 from nuwa_model.tasks import get_task
 from pipelines.config import TrainingConfig
-from pipelines.training.loop import TrainingRun, train
+from pipelines.training.loop import train
 from pipelines.training.ranks import Ranks
+from pipelines.training.run import TrainingRun
 
 CONFIG = NuwaConfig(
     dim=32,

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.datasets.shapes import Scene, Thing, draw_scene
+from pipelines.datasets.shapes import Scene, Thing
+from pipelines.datasets.shapes_drawing import draw_scene
 from pipelines.errors import StorageError
 from pipelines.video.encode import write_mp4
 from pipelines.video.frames import read_frames

@@ -1,0 +1,22 @@
+"""Who is told of a training on its way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Who is told of what while training.
+
+    Attributes:
+        on_step: Rank 0 calls it with the steps done and a few words.
+        on_checkpoint: Every rank calls it with the checkpoint's metadata.
+    """
+
+    on_step: Callable[[int, str], None] = lambda _done, _note: None
+    on_checkpoint: Callable[[Mapping[str, Any]], None] = lambda _metadata: None
+
+    def after(self, steps: int) -> "Observers":
+        """The same for a training that follows on others of so many steps."""
+        return replace(self, on_step=lambda done, note: self.on_step(steps + done, note))

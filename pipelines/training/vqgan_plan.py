@@ -1,0 +1,53 @@
+"""What the training of a VQ-GAN is made of: found once, read by every rank."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nuwa_model.config import VQGANConfig
+from pipelines.config import TokenizerTrainingConfig
+from pipelines.loading.pictures import Content, Pictures
+from pipelines.training.run import run_root
+
+ARTIFACT_KINDS: Mapping[Content, str] = {"frames": "vqgan", "sketches": "vqgan_seg"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANPlan:
+    """All that a rank needs to know; plain values, so that it travels.
+
+    Attributes:
+        store: Root of the store; absolute.
+        name: Of the artifact and of the run.
+        content: What is tokenized.
+        vqgan: Shape of the model.
+        training: How to train.
+        size: Height and width of the pictures.
+        clips_version: Version of the clips table that is read, pinned when the run began.
+        config: The resolved settings, for manifests.
+    """
+
+    store: str
+    name: str
+    content: Content
+    vqgan: VQGANConfig
+    training: TokenizerTrainingConfig
+    size: int
+    clips_version: int
+    config: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Of the artifact."""
+        return ARTIFACT_KINDS[self.content]
+
+    @property
+    def root(self) -> str:
+        """Folder of what the run keeps beside its artifact."""
+        return run_root(self.store, self.name)
+
+    def pictures(self, split: str) -> Pictures:
+        """Pictures of a split."""
+        return Pictures.load(
+            self.store, self.content, split, size=self.size, version=self.clips_version
+        )
