@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except NuwaError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("Interrupted. The same command goes on from here.")
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)  # as shells and schedulers know it
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -44,9 +44,13 @@ def _readable(message: str) -> str:
         return f"    {_PREFIX.sub('', message)}"
     record = json.loads(message)
     name, seconds = record.pop("job"), record.pop("seconds")
-    facts = "  ".join(f"{key}={value}" for key, value in record.items() if _is_short(value))
+    facts = "  ".join(f"{key}={_short(value)}" for key, value in record.items() if _fits(value))
     return f"✓ {name} in {seconds:.0f} s  {facts}".rstrip()
 
 
-def _is_short(value: object) -> bool:
+def _fits(value: object) -> bool:
     return isinstance(value, str | int | float) and len(str(value)) <= 80
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -123,6 +123,8 @@ def _start(server: JobServer, job: Job, *, is_here: bool) -> str:
         details = server.find(job.submission_id(run_id, attempt))
     submission_id = job.submission_id(run_id, attempt)
     logger = get_run_logger()
+    if attempt > 1:
+        logger.info("%s was cut short; attempt %d goes on from what is finished", job.name, attempt)
     if details is None:
         logger.info("%s", shlex.join(job.argv))
         about = {"flow_run": run_id, "job_name": job.name}  # the name is what the dashboard shows

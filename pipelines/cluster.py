@@ -21,7 +21,8 @@ def connect() -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
-        address = os.environ.get("RAY_ADDRESS") or None
+        # Not None, which would join whatever cluster somebody else runs on this machine.
+        address = os.environ.get("RAY_ADDRESS") or "local"
         ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING)
 
 

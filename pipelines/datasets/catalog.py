@@ -98,6 +98,14 @@ def read_known(store: str, dataset: str) -> Known:
     return Known(catalog, errors, frozenset(clips))
 
 
+def other_datasets(store: str, dataset: str) -> list[str]:
+    """Names of the other data sets that the store holds, sorted."""
+    table = StoreTable(store, "catalog")
+    if not table.exists():
+        return []
+    return sorted(set(table.read(["dataset"]).column("dataset").unique().to_pylist()) - {dataset})
+
+
 def catalog_row(source: Source, dataset: str, counted: Row) -> Row:
     """The catalog's row of a source, with what decoding it counted."""
     return {

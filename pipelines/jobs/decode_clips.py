@@ -13,7 +13,7 @@ from pipelines import cluster, disk, storage
 from pipelines.command import run_job
 from pipelines.config import ClipsConfig, RunConfig
 from pipelines.datasets import list_sources
-from pipelines.datasets.catalog import Known, Source, look_at, read_known, summarize
+from pipelines.datasets.catalog import Known, Source, look_at, other_datasets, read_known, summarize
 from pipelines.datasets.listings import Listings
 from pipelines.datasets.plan import Plan, make_plan
 from pipelines.datasets.settle import Settlement, owners_of
@@ -62,6 +62,8 @@ def decode_clips(config: RunConfig) -> dict[str, Any]:
             known = read_known(store, dataset)
     record = summarize(sources, known, num_frames=config.clips.num_frames)
     print(record["summary"], flush=True)
+    if others := other_datasets(store, dataset):
+        print(f"{store} also holds {', '.join(others)}: training takes all of them", flush=True)
     _refuse_too_many(record, config.clips.max_error_fraction)
     return {**record, "decoded": len(plan.decode), "was_complete": not plan}
 

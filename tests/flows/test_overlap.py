@@ -66,7 +66,7 @@ def do_alone(config, tmp_path):
     """What one undisturbed run does, less the flow around it."""
     torch.manual_seed(0)
     if not ray.is_initialized():
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     publish_vqgan(config, tmp_path / "vqgan")
     decode_clips(config)
     tokenize_clips(config)

@@ -46,7 +46,7 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("FFMPEG_BINARY", str(deadly))
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
 
@@ -65,6 +65,9 @@ def videos(tmp_path_factory):
 def folder(tmp_path, videos):
     """A copy of the videos that a test may change."""
     return shutil.copytree(videos, tmp_path / "videos")
+
+
+SHAPES = ("dataset.shapes.num_train=2", "dataset.shapes.num_validation=1", "dataset.shapes.size=32")
 
 
 def run(root, store, *more):
@@ -168,6 +171,15 @@ def test_a_mended_source_loses_its_error(folder, tmp_path):
         file.write(b"\0\0\0\x08free")  # an empty box: the same video, other bytes
     assert run(folder, store)["errors"] == {}
     assert StoreTable(store, "errors").read().num_rows == 0
+    assert verify_store(store) == []
+
+
+def test_a_store_of_several_data_sets_says_so(folder, tmp_path, capsys):
+    store = str(tmp_path / "store")
+    run(folder, store)
+    assert "also holds" not in capsys.readouterr().out
+    run(tmp_path / "shapes", store, "dataset.name=moving_shapes", *SHAPES)
+    assert "also holds folder: training takes all of them" in capsys.readouterr().out
     assert verify_store(store) == []
 
 

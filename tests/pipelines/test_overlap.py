@@ -66,7 +66,7 @@ def workers(tmp_path_factory):
     (folder / "ffmpeg").chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FFMPEG_BINARY", str(folder / "ffmpeg"))
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield gate
         ray.shutdown()
 

@@ -183,7 +183,7 @@ def test_a_sketch_tokenizer_needs_other_channels_than_frames_have(tmp_path):
 
 @pytest.fixture(scope="module")
 def _ray():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
