@@ -193,13 +193,18 @@ def _read_checked(uri: str, file: BinaryIO, columns: list[str] | None) -> pa.Tab
         check_whole(uri, data)  # the pages with the rest: they need no check of their own
         source = pa.BufferReader(data)
     pages = source is file
-    with pq.ParquetFile(source, metadata=metadata, page_checksum_verification=pages) as parquet:
+    # No threads of Arrow's: one that lets go of Python's bytes while Python ends aborts the process
+    # (apache/arrow 34314, 50482), after all work was done.
+    with pq.ParquetFile(
+        source, metadata=metadata, page_checksum_verification=pages, pre_buffer=False
+    ) as parquet:
         younger = _younger_columns(uri, parquet)
         names = [*parquet.schema_arrow.names, *younger.names] if columns is None else columns
         unknown = sorted(set(names) - {*parquet.schema_arrow.names, *younger.names})
         if unknown:
             raise StoreError(f"{uri} has no column {', '.join(unknown)}.")
-        rows = parquet.read(columns=[name for name in names if name not in younger.names])
+        wanted = [name for name in names if name not in younger.names]
+        rows = parquet.read(columns=wanted, use_threads=False)
         for column in younger:
             rows = rows.append_column(column, pa.nulls(rows.num_rows, column.type))
         return rows.select(names).replace_schema_metadata(None)
