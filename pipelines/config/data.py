@@ -115,7 +115,8 @@ class ClipsConfig:
         num_workers: Decoding processes at once; 0 is one for each CPU that Ray has.
         deadline_s: Seconds one source may take before it is killed.
         max_error_fraction: Share of sources that may fail before the run does.
-        verify_content: Hash files again even if size and time have not changed.
+        verify_content: Hash files again even if size and time have not changed. Of label maps the
+            times count all the same.
         retry_errors: Decode again the sources that ended in an error, and only those.
     """
 

@@ -3,9 +3,11 @@
 import hashlib
 import logging
 import os
+import stat
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from pipelines import storage
 from pipelines.errors import StorageError
@@ -46,6 +48,8 @@ class Listings:
     def entry(self, uri: str) -> Entry | None:
         """What is known of a file or folder, here or in a bucket; ``None`` if it is not there.
 
+        A folder is as new as the newest file in it: one may be written over in its place.
+
         Raises:
             StorageError: Nobody lists it: it is behind an address, or its bucket refuses.
         """
@@ -57,7 +61,10 @@ class Listings:
             status = os.stat(uri)  # noqa: PTH116 (a uri is text)
         except OSError:
             return None
-        return Entry(status.st_size, status.st_mtime_ns)
+        newest = status.st_mtime_ns
+        if stat.S_ISDIR(status.st_mode):
+            newest = max([newest, *_times_in(uri)])
+        return Entry(status.st_size, newest)
 
     def _around(self, folder: str) -> "_Listing":
         """The listing that a folder is part of; one is made if there is none."""
@@ -75,6 +82,13 @@ class Listings:
             _log.warning("event=not_listed error=%s", error)
             self._closed[bucket] = error
             raise
+
+
+def _times_in(folder: str) -> Iterator[int]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                yield entry.stat().st_mtime_ns
 
 
 class _Listing:

@@ -116,8 +116,7 @@ def _has_changed(source: Source, known: Known, hashes: dict[str, str]) -> bool:
     row, error = known.catalog.get(source.uri), known.errors.get(source.uri)
     if row is None or (source.ref.sketch_uri, source.ref.kind) != (row["sketch_uri"], row["kind"]):
         return True
-    # A sketch may have been mended in place, which the time of its folder does not show.
-    if error is not None and (error["is_transient"] or error["code"] == "bad_sketch"):
+    if error is not None and error["is_transient"]:
         return True
     is_touched = _is_touched(source, row)
     if is_touched and source.ref.sketch_uri:

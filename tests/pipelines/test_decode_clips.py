@@ -137,13 +137,21 @@ def test_a_sketch_that_was_mended_is_read_again(folder, tmp_path):
     place = folder / "sketches/short"
     for index in range(num_frames):
         write_map(place / f"{index:03d}.png", 2)
-    os.utime(place, (1, 1))  # as a tool that puts files in place of others would
     assert run(folder, store)["decoded"] == 1
+    assert run(folder, store)["was_complete"]
     after = {row["kind"]: row for row in clip_rows(store) if "short" in row["source_uri"]}
     assert label_of(after["video_sketch"]["frames"][0]) == 2
     assert after["video_sketch"]["clip_id"] != before["video_sketch"]["clip_id"], (
         "else the tokens of the old sketch would count as those of the new one"
     )
+    forgiving = "clips.max_error_fraction=1"
+    (place / "007.png").unlink()
+    assert run(folder, store, forgiving)["errors"]["bad_sketch"] == 1
+    assert run(folder, store, forgiving)["was_complete"], (
+        "what cannot be mended by trying is not tried again"
+    )
+    write_map(place / "007.png", 2)
+    assert "bad_sketch" not in run(folder, store, forgiving)["errors"]
     assert verify_store(store) == []
 
 

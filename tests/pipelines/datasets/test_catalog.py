@@ -103,7 +103,7 @@ def test_size_and_time_are_trusted_unless_content_is_to_be_verified(sources):
 
 @pytest.mark.parametrize(
     ("code", "is_transient", "again"),
-    [("timeout", True, True), ("bad_sketch", False, True), ("decode_errors", False, False)],
+    [("timeout", True, True), ("bad_sketch", False, False), ("decode_errors", False, False)],
 )
 def test_errors_that_another_try_may_cure_are_tried_again(sources, code, is_transient, again):
     plan = make_plan(sources, known(sources, [error(sources[0], code, is_transient)]))

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -113,3 +114,11 @@ def test_a_bucket_that_cannot_be_listed_is_asked_once_and_trusted(s3, proxy):
 def test_addresses_are_never_asked_for():
     (source,) = looked_at([SourceRef("https://example.invalid/a.mp4", "video")])
     assert (source.size, source.modified_ns, source.is_known) == (0, 0, False)
+
+
+def test_a_folder_is_as_new_as_the_newest_file_in_it(tmp_path):
+    for name in ("0.png", "1.png"):
+        (tmp_path / name).write_bytes(b"1")
+    before = Listings().entry(str(tmp_path))
+    os.utime(tmp_path / "1.png", ns=(0, before.modified_ns + 7))
+    assert Listings().entry(str(tmp_path)).modified_ns == before.modified_ns + 7
