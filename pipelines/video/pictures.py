@@ -14,6 +14,7 @@ from pipelines.video.ffmpeg import MAX_PIXELS
 from pipelines.video.window import Window, cover
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_ANIMATED = ("PNG", "WEBP")  # of a TIFF the other pages are previews or scans
 
 
 def read_image(
@@ -28,6 +29,12 @@ def read_image(
         MediaError: The file is no whole picture of a format that is read.
     """
     with opened(path, _FORMATS) as picture:
+        num_frames = getattr(picture, "n_frames", 1)
+        if num_frames > 1 and picture.format in _ANIMATED:
+            raise MediaError(
+                "unsupported_codec",
+                f"an animation of {num_frames} frames; make it a GIF or a video to keep them",
+            )
         # Transparent parts become white, as paper would show them.
         upright = _to_rgb(ImageOps.exif_transpose(picture))
         window = cover(upright.width, upright.height, size)

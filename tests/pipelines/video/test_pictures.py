@@ -69,6 +69,15 @@ def test_a_huge_picture_is_refused_before_it_takes_memory(tmp_path):
         read_image(str(tmp_path / "p.png"), size=16)
 
 
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_an_animation_is_not_taken_for_a_photo(tmp_path, suffix):
+    frames = [Image.new("RGB", (20, 20), (shade, 0, 0)) for shade in (0, 90, 250)]
+    path = str(tmp_path / f"p.{suffix}")
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    with pytest.raises(MediaError, match=r"unsupported_codec: an animation of 3 frames"):
+        read_image(path, size=16)
+
+
 def test_png_keeps_every_bit_and_jpeg_nearly_all():
     frame = clouds(64, 64)
     decoded = {
