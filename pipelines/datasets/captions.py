@@ -109,12 +109,25 @@ Row = tuple[str, str, tuple[str, ...], str]
 
 
 def _csv_rows(path: DataPath) -> Iterator[Row]:
+    columns: set[str] = set()
     for place, row in csv_rows(path, "file", "text"):
+        columns.update(row)
         text = row["text"].strip()
         yield place, row["file"], (text,) if text else (), row.get("split", "").strip()
+    _tell_unread(path, columns)
+
+
+def _tell_unread(path: DataPath, names: Iterable[str]) -> None:
+    if unread := sorted(set(names) - {"file", "text", "split"}):
+        _log.warning(
+            "event=columns_unread file=%s columns=%s (file, text and split are read)",
+            path,
+            ", ".join(unread),
+        )
 
 
 def _jsonl_rows(path: DataPath) -> Iterator[Row]:
+    keys: set[str] = set()
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -123,7 +136,10 @@ def _jsonl_rows(path: DataPath) -> Iterator[Row]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{place} is not JSON: {error}.") from None
-        yield place, *_jsonl_fields(place, row)
+        fields = _jsonl_fields(place, row)
+        keys.update(row)
+        yield place, *fields
+    _tell_unread(path, keys)
 
 
 def _jsonl_fields(place: str, row: object) -> tuple[str, tuple[str, ...], str]:
@@ -134,7 +150,19 @@ def _jsonl_fields(place: str, row: object) -> tuple[str, tuple[str, ...], str]:
     texts = [text] if isinstance(text, str) else text
     if not isinstance(texts, list) or not all(isinstance(item, str) for item in texts):
         raise SourceError(f"{place} has a text that is no string; expected {expected}.")
+    for item in (row["file"], *texts):
+        if not _is_unicode(item):
+            raise SourceError(f"{place} has {item!r}, half a character; expected Unicode text.")
     return row["file"], tuple(t.strip() for t in texts if t.strip()), str(row.get("split") or "")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written; JSON may hold halves of characters, which cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _split(place: str, said: str) -> Split | None:

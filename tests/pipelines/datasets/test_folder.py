@@ -94,6 +94,26 @@ def test_captions_that_are_all_used_need_no_word(tmp_path, caplog):
     assert not caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("captions.csv", "file,text,spilt\na.mp4,one,validation\n"),
+        ("captions.jsonl", '{"file": "a.mp4", "text": "one", "spilt": "validation"}\n'),
+    ],
+)
+def test_what_is_not_read_of_a_table_is_named(tmp_path, caplog, name, table):
+    fill(tmp_path, "a.mp4")
+    (tmp_path / name).write_text(table)
+    assert texts(tmp_path) == {"a.mp4": ("one",)}
+    assert f"{name} columns=spilt (" in caplog.text
+
+
+def test_half_a_character_is_refused(tmp_path):
+    fill(tmp_path, "a.mp4")
+    (tmp_path / "captions.jsonl").write_text('{"file": "a.mp4", "text": "x\\ud800"}\n')
+    assert "captions.jsonl, line 1, has 'x\\ud800', half a character" in refused(tmp_path)
+
+
 def test_captions_come_from_a_table(tmp_path):
     fill(tmp_path, "a.mp4", "sub/b c.mp4", "d.mp4")
     (tmp_path / "captions.csv").write_text(
