@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nuwa_model.errors import NuwaError
+from nuwa_model.errors import NuwaError, UnknownNameError
 
 if TYPE_CHECKING:
     from pipelines.artifacts import Artifact
@@ -86,6 +86,8 @@ def _get(arguments: argparse.Namespace) -> None:
 def _put(arguments: argparse.Namespace) -> None:
     from pipelines import artifacts
 
+    if arguments.kind and arguments.kind not in artifacts.MADE_BY:
+        raise UnknownNameError("kind of artifact", arguments.kind, artifacts.MADE_BY)
     names = artifacts.file_names(arguments.folder)
     total = sum((arguments.folder / name).stat().st_size for name in names)
     with _progress("put", total) as advance:

@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.call(arguments)
     except NuwaError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # whoever read this, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from here.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)  # as shells and schedulers know it
@@ -117,3 +119,7 @@ def _load(name: str) -> Callable[..., Any]:
     flow: Callable[..., Any] = getattr(import_module(module), function)
     attach_console()
     return flow
+
+
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,9 @@ class UnknownNameError(ConfigError):
         known = sorted(known)
         closest = get_close_matches(name, known, n=1)
         hint = f" Did you mean {closest[0]!r}?" if closest else ""
-        super().__init__(f"No {kind} is called {name!r}.{hint} Known: {', '.join(known)}.")
+        super().__init__(
+            f"No {kind} is called {name!r}.{hint} Known: {', '.join(known) or 'none'}."
+        )
 
 
 class RangeError(ConfigError):

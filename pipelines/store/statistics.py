@@ -108,13 +108,14 @@ def read_statistics(store: str) -> Statistics:
 
 
 def known_tokenizers(store: str) -> dict[str, artifacts.Artifact]:
-    """The tokenizer artifacts of a store, by fingerprint."""
+    """The tokenizer artifacts of a store, by fingerprint; a folder put as one has none."""
     found = [
         artifacts.load(artifacts.artifact_uri(store, kind, name))
         for kind in ("vqgan", "vqgan_seg")
         for name in artifacts.list_names(store, kind)
     ]
-    return {artifact.metadata["fingerprint"]: artifact for artifact in found}
+    known = ((artifact.metadata.get("fingerprint", ""), artifact) for artifact in found)
+    return {fingerprint: artifact for fingerprint, artifact in known if fingerprint}
 
 
 def _sources(tables: dict[str, StoreTable]) -> list[SourceCount]:

@@ -191,3 +191,18 @@ def test_only_show_loads_torch(store):
 def test_columns_are_aligned_and_numbers_readable(capsys):
     print_table(["name", "bytes"], [["a", 1234567], ["longer", None]])
     assert capsys.readouterr().out == "name        bytes\na       1,234,567\nlonger\n"
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(store):
+    command = f"{sys.executable} -m flows.cli store history {store} --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[", "")
+
+
+def test_a_folder_that_was_put_as_a_tokenizer_harms_no_numbers(store, tmp_path, say):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/weights").write_bytes(b"1")
+    main(["artifacts", "put", str(tmp_path / "mine"), store, "--kind=vqgan", "--name=mine"])
+    assert "abc" in say("stat", store)
+    with pytest.raises(SystemExit, match=r"kind of artifact is called 'vqgann'. Did you mean"):
+        main(["artifacts", "put", str(tmp_path / "mine"), store, "--kind=vqgann", "--name=mine"])
