@@ -161,8 +161,10 @@ def _vacuum(arguments: Arguments) -> None:
     if arguments.json:
         _print_json(found)
         return
+    verb = "were" if found.is_deleted else "would be"
+    if found.old_rows:
+        print(f"{found.old_rows:,} rows of clips that are gone {verb} taken out of tokens.")
     if arguments.tokenizer:
-        verb = "were" if found.is_deleted else "would be"
         print(f"{found.rows:,} rows of {arguments.tokenizer} {verb} taken out of tokens.")
     print_vacuum(found)
 

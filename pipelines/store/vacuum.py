@@ -1,7 +1,8 @@
 """Deletes files that no version anybody may still want names."""
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -61,12 +62,14 @@ class Vacuum:
     Attributes:
         is_deleted: False for a dry run.
         rows: Rows of the unwanted tokenizer that left the table of tokens.
+        old_rows: Rows of clips that the store has no more, which left it too.
         files: Files that no wanted version names.
         held: Versions that only their readers keep.
     """
 
     is_deleted: bool
     rows: int
+    old_rows: int
     files: list[StaleFile]
     held: list[HeldVersion]
 
@@ -80,6 +83,9 @@ def vacuum_store(
     delete: bool = False,
 ) -> Vacuum:
     """Find what nobody needs, and delete it if asked to.
+
+    Tokens of clips that the store has no more, because their sources were replaced, leave their
+    table, and their files go when the retention is over.
 
     Files stay that are named by the newest version, by one that was the newest within the
     retention, or by one that a reader holds a lease on.
@@ -107,22 +113,51 @@ def vacuum_store(
         raise UnknownNameError("tokenizer of this store", tokenizer, known)
     rows = tables["tokens"].num_rows({"tokenizer": tokenizer}) if tokenizer else 0
     if not delete:
-        return _find(store, rows, retention_hours, grace_hours)
+        old_rows = sum(map(len, _old_tokens(tables).values()))
+        files, held = _find(store, retention_hours, grace_hours)
+        return Vacuum(is_deleted=False, rows=rows, old_rows=old_rows, files=files, held=held)
     with lease(store, "vacuum", "rewriter"):
         if tokenizer:
             live = tables["tokens"].shards()
             gone = [shard.path for shard in live if shard.partition["tokenizer"] == tokenizer]
             tables["tokens"].commit((), remove=gone)
-        found = _find(store, rows, retention_hours, grace_hours, is_deleted=True)
-        for file in tqdm(found.files, desc="delete files", disable=None):
+        old = _old_tokens(tables)
+        for dataset, clip_ids in old.items():
+            added, removed = tables["tokens"].without({"dataset": dataset, "clip_id": clip_ids})
+            tables["tokens"].commit(added, remove=removed)
+        files, held = _find(store, retention_hours, grace_hours)
+        for file in tqdm(files, desc="delete files", disable=None):
             storage.delete(file.uri)
         forget_expired(store)
-    return found
+    old_rows = sum(map(len, old.values()))
+    return Vacuum(is_deleted=True, rows=rows, old_rows=old_rows, files=files, held=held)
+
+
+def _old_tokens(tables: Mapping[str, StoreTable]) -> dict[str, list[str]]:
+    """The clip of each row of tokens whose clip is gone, by data set.
+
+    A store that holds tokens alone has none.
+    """
+    if not {"clips", "tokens"} <= set(tables):
+        return {}
+    clips, tokens = (
+        [
+            (row["dataset"], row["clip_id"])
+            for row in tables[name].read(["dataset", "clip_id"]).to_pylist()
+        ]
+        for name in ("clips", "tokens")
+    )
+    known = set(clips)
+    old = defaultdict(list)
+    for dataset, clip_id in tokens:
+        if (dataset, clip_id) not in known:
+            old[dataset].append(clip_id)
+    return dict(old)
 
 
 def _find(
-    store: str, rows: int, retention_hours: float, grace_hours: int, *, is_deleted: bool = False
-) -> Vacuum:
+    store: str, retention_hours: float, grace_hours: int
+) -> tuple[list[StaleFile], list[HeldVersion]]:
     leases = [found for found in live_leases(store).values() if found.versions]
     files: list[StaleFile] = []
     held: list[HeldVersion] = []
@@ -139,7 +174,7 @@ def _find(
                 )
         old -= files_of_versions(history, {version for version, _ in _leased(leases, name)})
         files += _described(table, old)
-    return Vacuum(is_deleted=is_deleted, rows=rows, files=files, held=held)
+    return files, held
 
 
 def files_of_versions(history: Sequence[Commit], versions: Collection[int]) -> set[str]:

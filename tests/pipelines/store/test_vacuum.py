@@ -1,5 +1,6 @@
 from contextlib import ExitStack
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from pipelines.store.leases import lease
 from pipelines.store.shards import write_shard
 from pipelines.store.table import StoreTable
 from pipelines.store.vacuum import files_of_versions, vacuum_store
+from tests.pipelines.drawn_clips import fill
 from tests.pipelines.store.conftest import token_rows
 
 NOW = {"retention_hours": 0, "grace_hours": 0}
@@ -199,3 +201,18 @@ def test_in_any_order_of_work_every_version_in_use_stays_whole(steps, tmp_path_f
         world.check()
     for name in "abcde":
         world.release(name)
+
+
+def test_tokens_of_clips_that_are_gone_leave_with_them(store, table):
+    fill(store, train=2)
+    there = StoreTable(store, "clips").read(["dataset", "clip_id"]).to_pylist()
+    rows = token_rows([row["clip_id"] for row in there])
+    names = pa.array([row["dataset"] for row in there])
+    rows = rows.set_column(rows.column_names.index("dataset"), "dataset", names)
+    table.commit([write_shard(table.root, rows, inputs={})])
+    add(table, "xyz")
+    assert vacuum_store(store).old_rows == 3
+    assert table.num_rows() == 5
+    assert vacuum_store(store, delete=True).old_rows == 3
+    assert set(table.read(["clip_id"])["clip_id"].to_pylist()) == {r["clip_id"] for r in there}
+    assert vacuum_store(store, delete=True).old_rows == 0
