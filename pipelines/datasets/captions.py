@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from pipelines.datasets.base import Split
-from pipelines.datasets.layout import csv_rows, read_text
+from pipelines.datasets.layout import csv_rows, is_unicode, read_text
 from pipelines.datasets.paths import DataPath
 from pipelines.errors import SourceError
 from pipelines.transfers import each
@@ -151,18 +151,9 @@ def _jsonl_fields(place: str, row: object) -> tuple[str, tuple[str, ...], str]:
     if not isinstance(texts, list) or not all(isinstance(item, str) for item in texts):
         raise SourceError(f"{place} has a text that is no string; expected {expected}.")
     for item in (row["file"], *texts):
-        if not _is_unicode(item):
+        if not is_unicode(item):
             raise SourceError(f"{place} has {item!r}, half a character; expected Unicode text.")
     return row["file"], tuple(t.strip() for t in texts if t.strip()), str(row.get("split") or "")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written; JSON may hold halves of characters, which cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _split(place: str, said: str) -> Split | None:

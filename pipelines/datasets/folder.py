@@ -15,7 +15,7 @@ from typing import Literal
 from pipelines.config import RunConfig
 from pipelines.datasets.base import SourceRef, Split
 from pipelines.datasets.captions import CAPTION_FILES, Told, read_captions
-from pipelines.datasets.layout import dataset_folder, media_folder
+from pipelines.datasets.layout import dataset_folder, is_unicode, media_folder
 from pipelines.datasets.listings import Listings
 from pipelines.datasets.paths import DataPath
 from pipelines.errors import SourceError
@@ -70,12 +70,12 @@ def split_of(name: str, validation_fraction: float) -> Split:
 def _names(media: DataPath) -> tuple[list[str], set[str]]:
     """Paths of all media below a folder, relative to it, in order; and of files with captions."""
     ignored: Counter[str] = Counter()
-    names = []
+    names: list[str] = []
+    unwritable: list[str] = []
     texts = set()
     for name, is_file in media.walk(without=(SKETCHES,)):
         if is_file and _kind(name) is not None:
-            _refuse_unwritable(media, name)
-            names.append(name)
+            (names if is_unicode(name) else unwritable).append(name)
         elif is_file and _may_caption(name):
             texts.add(name)
         elif not is_file:
@@ -85,6 +85,10 @@ def _names(media: DataPath) -> tuple[list[str], set[str]]:
     if ignored:
         told = ", ".join(f"{what} ({count})" for what, count in sorted(ignored.items()))
         _log.warning("event=ignored what=%s (neither videos nor images to us)", told)
+    if unwritable:
+        told = ", ".join(map(repr, sorted(unwritable)[:5]))
+        more = f" and {len(unwritable) - 5} more" if len(unwritable) > 5 else ""
+        raise SourceError(f"{media} has names that are not UTF-8: {told}{more}; rename the files.")
     if not names:
         suffixes = " ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)
         raise SourceError(f"{media} has no videos or images; files that count end in {suffixes}.")
@@ -94,14 +98,6 @@ def _names(media: DataPath) -> tuple[list[str], set[str]]:
 def _may_caption(name: str) -> bool:
     """Whether captions may be in a file of this name."""
     return name.lower().endswith(".txt") or name.rpartition("/")[2] in CAPTION_FILES
-
-
-def _refuse_unwritable(media: DataPath, name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        path = f"{media}/{name}"
-        raise SourceError(f"The name of {path!r} is not UTF-8; rename the file.") from None
 
 
 def _kind(name: str) -> Literal["video", "image"] | None:

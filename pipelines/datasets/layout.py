@@ -110,6 +110,15 @@ def told_split(said: str, place: str) -> Split:
     return split
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be written: names of files may have other bytes, JSON halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_text(path: DataPath) -> str:
     """The text of an annotation file.
 

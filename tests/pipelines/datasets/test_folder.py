@@ -64,8 +64,9 @@ def test_odd_names_are_only_names(tmp_path):
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path):
-    (tmp_path / "caf\udce9.mp4").write_bytes(b"")
-    assert "rename the file" in refused(tmp_path)
+    for name in ("caf\udce9.mp4", "\udcff.jpg", "fine.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    assert "not UTF-8: 'caf\\udce9.mp4', '\\udcff.jpg'; rename the files" in refused(tmp_path)
 
 
 def test_captions_lie_beside_the_files_one_a_line(tmp_path):
