@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +19,11 @@ from nuwa_model.tokenizers.pixels import PREPROCESSING
 from nuwa_model.tokenizers.vqgan.autoencoder import Decoder, Encoder
 from nuwa_model.tokenizers.vqgan.local import make_local
 from nuwa_model.tokenizers.vqgan.quantize import VectorQuantizer
+from nuwa_model.tokenizers.vqgan.taming import published_weights, refuse_misfit
 
 RGB_CHANNELS = 3
+
+_HANDICAP = "quantize.handicap"
 
 
 class VQGANOutput(NamedTuple):
@@ -126,6 +130,28 @@ class VQGAN(nn.Module):
                 f"{folder} is not a VQ-GAN that save_pretrained wrote: "
                 f"{' '.join(str(error).split())}"
             ) from error
+        return model.eval()
+
+    @classmethod
+    def from_taming(cls, source: Path | str | Mapping[str, Tensor], config: VQGANConfig) -> "VQGAN":
+        """Take over weights of the published family, ready for inference on the CPU.
+
+        Args:
+            source: A checkpoint of taming-transformers (``VQModel``) or of its descendants, of
+                which nothing is executed; or its state dict.
+            config: The shape that the checkpoint's own config tells: ``ch`` is ``width``,
+                ``ch_mult`` is ``width_multipliers``, ``z_channels`` is ``latent_channels``,
+                ``n_embed`` and ``embed_dim`` are the codebook's.
+
+        Raises:
+            WeightsError: The file cannot be read, or holds the weights of another network.
+        """
+        weights = published_weights(source)
+        model = cls(config)
+        expected = model.state_dict()
+        ours = {_HANDICAP: expected.pop(_HANDICAP)}  # zero for published weights
+        refuse_misfit(weights, expected)
+        model.load_state_dict({**weights, **ours})
         return model.eval()
 
     def _latents(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b e h w"]:
