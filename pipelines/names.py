@@ -55,4 +55,5 @@ def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str
     tree = asdict(training)
     for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
         tree.pop(name, None)
-    return tree
+    # A setting that came later and is not used leaves the names of earlier runs as they are.
+    return {name: value for name, value in tree.items() if value != ""}

@@ -19,7 +19,10 @@ class TokenizerTrainingConfig:
         learning_rate: Of Adam, after warm-up.
         adversarial_start: Step at which the discriminator joins.
         adversarial_weight: Weight of its loss before the adaptive factor; 0 leaves it out.
-        perceptual_weight: Weight of feature matching.
+        perceptual_weight: Weight of the perceptual loss: of feature matching, which needs the
+            discriminator, or of LPIPS, where the two files are given.
+        vgg16: File of torchvision's VGG16 of ImageNet, on every machine; empty for none.
+        lpips: File of the LPIPS layers for it (``vgg.pth``).
         squared_weight: Weight of the squared difference beside the absolute one.
         commitment_weight: Beta of the quantizer's loss.
         rate_weight: What a nat of a token's code length is worth, in mean squared errors of the
@@ -37,6 +40,8 @@ class TokenizerTrainingConfig:
     adversarial_start: int = 30
     adversarial_weight: float = 0.1
     perceptual_weight: float = 0.1
+    vgg16: str = ""
+    lpips: str = ""
     squared_weight: float = 0.0
     commitment_weight: float = 0.25
     rate_weight: float = 0.0
@@ -62,6 +67,11 @@ class TokenizerTrainingConfig:
             checkpoint_every=SOME,
             num_workers=ANY,
         )
+        if bool(self.vgg16) != bool(self.lpips):
+            raise ConfigError(
+                f"LPIPS needs two files, but vgg16 is {self.vgg16!r} and lpips {self.lpips!r}: "
+                "name both, or neither to compare the discriminator's features."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

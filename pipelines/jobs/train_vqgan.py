@@ -96,11 +96,21 @@ def make_plan(config: RunConfig, content: Content) -> VQGANPlan:
         name=name,
         content=content,
         vqgan=vqgan,
-        training=replace(training, num_workers=num_workers),
+        training=replace(
+            training,
+            num_workers=num_workers,
+            vgg16=_absolute(training.vgg16),
+            lpips=_absolute(training.lpips),
+        ),
         size=config.clips.size,
         clips_version=begun.metadata["clips_version"] if begun else newest,
         config=config_tree(config),
     )
+
+
+def _absolute(path: str) -> str:
+    """For ranks, which work in other folders."""
+    return storage.absolute(path) if path else ""
 
 
 def _settings(

@@ -18,6 +18,7 @@ from nuwa_model.tokenizers.vqgan.losses import (
     generator_loss,
     sketch_loss,
 )
+from nuwa_model.tokenizers.vqgan.perceptual import LPIPS
 from nuwa_model.tokenizers.vqgan.quantize import CodebookTrainer
 from pipelines.config import TokenizerTrainingConfig
 from pipelines.training.engine import Precision
@@ -57,6 +58,9 @@ class VQGANStep:
             self.model.quantize, seed=training.seed, rate_weight=training.rate_weight
         )
         self._optimizer = _adam(self.model)
+        self._lpips: LPIPS | None = None
+        if training.vgg16 and not self.model.is_for_sketches:
+            self._lpips = LPIPS.load(training.vgg16, training.lpips).to(device)
         self._critic: nn.Module | None = None
         if training.adversarial_weight > 0 and not self.model.is_for_sketches:
             width = min(_MOST_DISCRIMINATOR_WIDTH, 2 * vqgan.width)
@@ -94,10 +98,15 @@ class VQGANStep:
     def _reconstruction_losses(
         self, output: VQGANOutput, images: Float[Tensor, "b c H W"]
     ) -> dict[str, Tensor]:
-        return {
+        losses = {
             "reconstruction": self._reconstruction_loss(output.reconstruction, images),
             "commitment": self._training.commitment_weight * output.commitment,
         }
+        if self._lpips is not None:
+            with self._autocast():
+                distance = self._lpips(output.reconstruction, images)
+            losses["perceptual"] = self._training.perceptual_weight * distance
+        return losses
 
     def _reconstruction_loss(
         self, reconstruction: Float[Tensor, "b c H W"], images: Float[Tensor, "b c H W"]
@@ -114,7 +123,9 @@ class VQGANStep:
             scores, features = self._critic(output.reconstruction)
             with torch.no_grad():
                 _, wanted = self._critic(images)
-        perceptual = self._training.perceptual_weight * feature_loss(features, wanted)
+        perceptual = losses.get("perceptual")
+        if perceptual is None:
+            perceptual = self._training.perceptual_weight * feature_loss(features, wanted)
         adversarial = generator_loss(scores)
         pull = losses["reconstruction"] + perceptual
         weight = adaptive_weight(pull, adversarial, self.model.decoder.conv_out.weight)

@@ -18,6 +18,7 @@ from pipelines.jobs.train_vqgan import make_plan, train_vqgan
 from pipelines.training import checkpoint
 from pipelines.training.observers import Observers
 from pipelines.training.vqgan import learning_rate, train_rank
+from tests.lpips import write_lpips
 from tests.pipelines.drawn_clips import config_of, fill
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +72,26 @@ def test_a_run_that_goes_on_reads_the_clips_that_it_began_with(tmp_path):
     fill(tmp_path / "cut", seed=1)
     cut, whole = train(tmp_path / "cut"), train(tmp_path / "whole")
     assert cut.metadata["fingerprint"] == whole.metadata["fingerprint"]
+
+
+def test_pictures_are_compared_by_lpips_where_its_files_are_given(tmp_path, monkeypatch):
+    write_lpips(tmp_path)
+    for name in ("with", "without"):
+        fill(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    files = ("vqgan_training.vgg16=vgg16.pth", "vqgan_training.lpips=vgg.pth")
+    quick = ("vqgan_training.steps=2", "vqgan_training.log_every=1")
+    judged = train("with", *quick, *files)
+    plain = train("without", *quick)
+    first = {record["task"] for record in judged.metadata["curve"] if record["step"] == 1}
+    assert "perceptual" in first, "LPIPS needs no discriminator, which begins later"
+    assert judged.metadata["fingerprint"] != plain.metadata["fingerprint"]
+    assert judged.name != plain.name
+
+
+def test_lpips_needs_both_of_its_files(tmp_path):
+    with pytest.raises(ConfigError, match=r"two files, but vgg16 is 'x' and lpips ''"):
+        config_of(tmp_path, "vqgan_training.vgg16=x")
 
 
 def test_a_damaged_checkpoint_is_passed_by(tmp_path, caplog):
