@@ -5,6 +5,7 @@
     - UnknownNameError   a name was looked up in a registry that does not have it
     - RangeError         a number of a section of settings means nothing
   - GridError            tokens or pixels do not have the shape the grid promises
+  - PixelsError          pixels are not numbers in the range that a tokenizer reads
   - WeightsError         a file of weights is not what its config promises
 """
 
@@ -67,6 +68,10 @@ def refuse_outside(section: object, **ranges: tuple[float, float]) -> None:
 
 class GridError(NuwaError, ValueError):
     """Tokens or pixels do not have the shape the grid promises."""
+
+
+class PixelsError(NuwaError, ValueError):
+    """Pixels are not numbers in the range that a tokenizer reads."""
 
 
 class WeightsError(NuwaError, ValueError):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nuwa_model.config import VQGANConfig
-from nuwa_model.errors import GridError, WeightsError
+from nuwa_model.errors import GridError, PixelsError, WeightsError
 from nuwa_model.tokenizers.pixels import PREPROCESSING
 from nuwa_model.tokenizers.vqgan.autoencoder import Decoder, Encoder
 from nuwa_model.tokenizers.vqgan.local import make_local
@@ -22,6 +22,8 @@ from nuwa_model.tokenizers.vqgan.quantize import VectorQuantizer
 from nuwa_model.tokenizers.vqgan.taming import published_weights, refuse_misfit
 
 RGB_CHANNELS = 3
+
+_LARGEST_PIXEL = 2.0  # resizing overshoots [-1, 1] a little
 
 _HANDICAP = "quantize.handicap"
 
@@ -73,12 +75,25 @@ class VQGAN(nn.Module):
         Raises:
             GridError: A side of the pictures is not a multiple of ``config.factor``, or they have
                 other channels than ``config.channels``.
+            PixelsError: A pixel is no number, or far out of range.
         """
+        _refuse_odd_pixels(images)
         return self.quantize.nearest(self._latents(images).float())
 
     @torch.no_grad()
     def decode(self, tokens: Int[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
-        """Frames cut off at [-1, 1]; for sketches the logits of each class."""
+        """Frames cut off at [-1, 1]; for sketches the logits of each class.
+
+        Raises:
+            GridError: A token is not in the codebook.
+        """
+        if not tokens.is_meta and tokens.numel():
+            least, most = (int(number) for number in tokens.aminmax())
+            if least < 0 or most >= self.config.codebook_size:
+                raise GridError(
+                    f"Tokens go from {least} to {most}, but this VQ-GAN has "
+                    f"{self.config.codebook_size}: another one made them."
+                )
         decoded = self.decoder(self.post_quant_conv(self.quantize.lookup(tokens)))
         return decoded if self.is_for_sketches else decoded.clamp(-1, 1)
 
@@ -164,6 +179,18 @@ class VQGAN(nn.Module):
                 f"{factor}."
             )
         return self.quant_conv(self.encoder(images))
+
+
+def _refuse_odd_pixels(images: Float[Tensor, "b c H W"]) -> None:
+    """Refuse pictures that would become tokens of nothing."""
+    if images.is_meta or not images.numel():  # a shape alone
+        return
+    largest = float(images.abs().max())
+    if not largest <= _LARGEST_PIXEL:  # also where it is no number
+        raise PixelsError(
+            f"A picture has a value of size {largest:g}; expected numbers in [-1, 1] (of bytes, "
+            "pixels_to_images makes them)."
+        )
 
 
 def _config_text(config: VQGANConfig) -> str:

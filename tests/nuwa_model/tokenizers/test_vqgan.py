@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nuwa_model.config import VQGANConfig
-from nuwa_model.errors import GridError, WeightsError
+from nuwa_model.errors import GridError, PixelsError, WeightsError
 from nuwa_model.tokenizers.base import VisualTokenizer
 from nuwa_model.tokenizers.vqgan import VQGAN
 from nuwa_model.tokenizers.vqgan.losses import frame_loss, sketch_loss
@@ -56,6 +56,22 @@ def test_both_tokenizers_keep_the_one_contract():
 def test_pictures_that_do_not_fit_the_grid_are_refused_by_size():
     with pytest.raises(GridError, match=r"3×18×18.*multiples of 4"):
         make().encode(pictures(size=18))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 255.0])
+def test_pixels_that_are_no_colors_are_refused_in_one_line(value):
+    images = pictures()
+    images[1, 2, 3, 4] = value
+    with pytest.raises(PixelsError, match=r"expected numbers in \[-1, 1\]"):
+        make().encode(images)
+
+
+@pytest.mark.parametrize("token", [-1, 64])
+def test_tokens_of_another_codebook_are_refused_in_one_line(token):
+    tokens = torch.zeros(1, 4, 4, dtype=torch.int64)
+    tokens[0, 1, 2] = token
+    with pytest.raises(GridError, match=r"but this VQ-GAN has 64: another one made them"):
+        make().decode(tokens)
 
 
 def test_what_was_saved_loads_and_gives_the_same_tokens(tmp_path):
