@@ -1,7 +1,8 @@
 """What shape a model has. Frozen, plain, and free of torch, so that planning a run is instant."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from nuwa_model.errors import ConfigError, refuse_outside
 from nuwa_model.grid import Extent, Grid
@@ -28,6 +29,8 @@ class VQGANConfig:
         codebook_dim: Length of a codebook vector.
         is_local: Let a token depend on the ``factor`` × ``factor`` pixels under it only; published
             checkpoints are not local.
+        is_cosine: Compare directions: latents and codebook vectors have length one (Yu et al. 2022,
+            https://arxiv.org/abs/2110.04627); published checkpoints compare distances.
     """
 
     channels: int = 3
@@ -40,6 +43,7 @@ class VQGANConfig:
     codebook_size: int = 64
     codebook_dim: int = 32
     is_local: bool = False
+    is_cosine: bool = False
 
     def __post_init__(self) -> None:
         """Refuse contradictions here, so that no module has to."""
@@ -70,6 +74,14 @@ class VQGANConfig:
     def factor(self) -> int:
         """Pixels to a token along one side."""
         return 2 ** (len(self.width_multipliers) - 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, which names and fingerprints are made of.
+
+        One that came later and is not used is left out, so that those of older tokenizers stay.
+        """
+        fields = asdict(self)
+        return fields if self.is_cosine else {k: v for k, v in fields.items() if k != "is_cosine"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,9 @@ from typing import Any
 
 from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
 
+_CAME_LATER = {"vgg16": "", "lpips": "", "codebook": "mean", "ema_decay": 0.0}
+"""Settings that leave the names of earlier runs as they are while they are not used."""
+
 
 def text_tokenizer_name(config: RunConfig, *, has_captions: bool = True) -> str:
     """The text tokenizer, trained once from the captions; one that never saw any is called so."""
@@ -20,13 +23,13 @@ def text_tokenizer_name(config: RunConfig, *, has_captions: bool = True) -> str:
 def vqgan_name(config: RunConfig) -> str:
     """The frame tokenizer."""
     training = _result_only(config.vqgan_training)
-    return f"vqgan-{config_hash(config.vqgan, training, config.clips.size)}"
+    return f"vqgan-{config_hash(config.vqgan.as_dict(), training, config.clips.size)}"
 
 
 def vqgan_seg_name(config: RunConfig) -> str:
     """The sketch tokenizer."""
     training = _result_only(config.vqgan_seg_training)
-    return f"vqgan_seg-{config_hash(config.vqgan_seg, training, config.clips.size)}"
+    return f"vqgan_seg-{config_hash(config.vqgan_seg.as_dict(), training, config.clips.size)}"
 
 
 def pretrain_name(config: RunConfig) -> str:
@@ -55,5 +58,8 @@ def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str
     tree = asdict(training)
     for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
         tree.pop(name, None)
-    # A setting that came later and is not used leaves the names of earlier runs as they are.
-    return {name: value for name, value in tree.items() if value != ""}
+    if isinstance(training, TokenizerTrainingConfig):
+        unused = (item for item in _CAME_LATER.items() if tree[item[0]] == item[1])
+        for name, _ in unused:
+            del tree[name]
+    return tree

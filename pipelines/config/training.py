@@ -27,6 +27,9 @@ class TokenizerTrainingConfig:
         commitment_weight: Beta of the quantizer's loss.
         rate_weight: What a nat of a token's code length is worth, in mean squared errors of the
             quantizer: more gives fewer, more predictable tokens; 0 always takes the nearest one.
+        codebook: How its vectors learn: ``mean`` follows the running mean of their latents,
+            ``gradient`` takes the gradient of their squared distance.
+        ema_decay: Of the averaged weights, which the artifact then has; 0 keeps no average.
         log_every: Steps between log lines.
         checkpoint_every: Steps between checkpoints.
         num_workers: Training processes (ranks); 0 is as many as there are GPUs, or processors where
@@ -45,6 +48,8 @@ class TokenizerTrainingConfig:
     squared_weight: float = 0.0
     commitment_weight: float = 0.25
     rate_weight: float = 0.0
+    codebook: Literal["mean", "gradient"] = "mean"
+    ema_decay: float = 0.0
     log_every: int = 10
     checkpoint_every: int = 200
     num_workers: int = 1
@@ -63,6 +68,7 @@ class TokenizerTrainingConfig:
             squared_weight=ANY,
             commitment_weight=ANY,
             rate_weight=ANY,
+            ema_decay=SHARE,
             log_every=SOME,
             checkpoint_every=SOME,
             num_workers=ANY,

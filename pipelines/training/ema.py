@@ -1,6 +1,6 @@
 """The exponential moving average of the weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,16 @@ class AveragedWeights:
             yield
         finally:
             self._exchange()
+
+    def state(self) -> list[Tensor]:
+        """The averages that this rank keeps."""
+        return self._averages
+
+    @torch.no_grad()
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Go on from what ``state`` gave."""
+        for average, saved in zip(self._averages, state, strict=True):
+            average.copy_(saved)
 
     def save(self, path: Path, *, is_writer: bool) -> None:
         """Write the whole average as one file; every rank must call it, one writes."""

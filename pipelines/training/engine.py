@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,31 +85,51 @@ def start_engine(model: nn.Module, training: TrainingConfig, precision: Precisio
     Raises:
         TrainingError: There are not as many processes as the settings say.
     """
+    groups = _parameter_groups(model)
+    num_weights = sum(p.numel() for group in groups for p in group["params"])
+    config = deepspeed_config(training, precision, num_weights)
+    engine = initialize(model, groups, config, num_workers=training.num_workers)
+    if Ranks.from_environment().is_first:
+        logger.info(
+            "engine=deepspeed zero_stage=%d precision=%s ranks=%d device=%s threads=%d",
+            training.zero_stage,
+            precision,
+            training.num_workers,
+            engine.device,
+            torch.get_num_threads(),
+        )
+    return engine
+
+
+def initialize(
+    model: nn.Module, parameters: Sequence[Any], config: Mapping[str, Any], *, num_workers: int
+) -> Any:
+    """Start an engine with settings of DeepSpeed's own, on every rank at once.
+
+    Args:
+        model: Moves to the rank's device.
+        parameters: Those that are optimized, or groups of them.
+        config: DeepSpeed's settings.
+        num_workers: Ranks that the settings speak of.
+
+    Returns:
+        The ``DeepSpeedEngine``.
+
+    Raises:
+        TrainingError: There are not as many processes as the settings say.
+    """
     ranks = Ranks.from_environment()
-    if ranks.world_size != training.num_workers:
+    if ranks.world_size != num_workers:
         raise TrainingError(
-            f"{ranks.world_size} processes were started for num_workers={training.num_workers}: "
+            f"{ranks.world_size} processes were started for num_workers={num_workers}: "
             f"start that many, or set num_workers={ranks.world_size}."
         )
     deepspeed = _import_deepspeed()
     join_ranks(ranks)
     os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed wants it of a lone process too
-    groups = _parameter_groups(model)
-    num_weights = sum(p.numel() for group in groups for p in group["params"])
     engine, *_ = deepspeed.initialize(
-        model=model,
-        model_parameters=groups,
-        config=deepspeed_config(training, precision, num_weights),
+        model=model, model_parameters=list(parameters), config=dict(config)
     )
-    if ranks.is_first:
-        logger.info(
-            "engine=deepspeed zero_stage=%d precision=%s ranks=%d device=%s threads=%d",
-            training.zero_stage,
-            precision,
-            ranks.world_size,
-            engine.device,
-            torch.get_num_threads(),
-        )
     return engine
 
 

@@ -1,11 +1,4 @@
-"""The training of a VQ-GAN, as every rank does it. It reads only the environment.
-
-There is no DeepSpeed here, because it has nothing to add: the largest VQ-GAN has some 70 M
-weights, so no state needs partitioning, and an engine owns one backward pass and one optimizer
-where this loop alternates two networks, asks for gradients in the middle of the graph (the
-adaptive weight) and moves the codebook by sums over all ranks. Plain Adam with averaged gradients
-does the same in fewer lines.
-"""
+"""The training of a VQ-GAN, as every rank does it. It reads only the environment."""
 
 import logging
 import math
@@ -19,6 +12,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines import artifacts, storage
 from pipelines.config import TokenizerTrainingConfig
 from pipelines.errors import TrainingError
@@ -85,10 +79,7 @@ class _Loop:
         ranks = Ranks.from_environment()
         _check_ranks(plan.training, ranks)
         self._plan, self._observers, self._owner, self._ranks = plan, observers, owner, ranks
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._work = VQGANStep(
-            plan.vqgan, plan.training, device=device, precision=choose_precision()
-        )
+        self._work = VQGANStep(plan.vqgan, plan.training, precision=choose_precision())
         self._pictures = plan.pictures("train")
         self._curve = Curve()
         self._step, self._seconds = 0, 0.0
@@ -108,7 +99,11 @@ class _Loop:
 
     def publish(self) -> None:
         """Measure the model and make it an artifact; only rank 0 may call it."""
-        plan, model = self._plan, self._work.model.eval()
+        with self._work.averaged() as model:
+            self._publish(model.eval())
+
+    def _publish(self, model: VQGAN) -> None:
+        plan = self._plan
         validation = plan.pictures("validation")
         split = "validation" if len(validation) else "train"
         measured = validation if len(validation) else self._pictures

@@ -1,6 +1,5 @@
 """A VQ-GAN: pictures to a grid of tokens and back."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -33,13 +32,15 @@ class VQGANOutput(NamedTuple):
 
     Args:
         reconstruction: In the range of the pictures; for sketches the logits of each class.
-        commitment: The quantizer's loss, not yet weighted.
+        commitment: What keeps latents near their vectors, not yet weighted.
+        codebook: What draws a codebook that takes gradients to its latents.
         tokens: In [0, v).
         latents: What the encoder gave the quantizer, for ``CodebookTrainer.update``.
     """
 
     reconstruction: Float[Tensor, "b c H W"]
     commitment: Float[Tensor, ""]
+    codebook: Float[Tensor, ""]
     tokens: Int[Tensor, "b h w"]
     latents: Float[Tensor, "b e h w"]
 
@@ -55,7 +56,9 @@ class VQGAN(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.quantize = VectorQuantizer(config.codebook_size, config.codebook_dim)
+        self.quantize = VectorQuantizer(
+            config.codebook_size, config.codebook_dim, is_cosine=config.is_cosine
+        )
         self.quant_conv = nn.Conv2d(config.latent_channels, config.codebook_dim, kernel_size=1)
         self.post_quant_conv = nn.Conv2d(config.codebook_dim, config.latent_channels, kernel_size=1)
         if config.is_local:
@@ -66,7 +69,9 @@ class VQGAN(nn.Module):
         latents = self._latents(images)
         quantized = self.quantize(latents)
         reconstruction = self.decoder(self.post_quant_conv(quantized.latents))
-        return VQGANOutput(reconstruction, quantized.commitment, quantized.tokens, latents)
+        return VQGANOutput(
+            reconstruction, quantized.commitment, quantized.codebook, quantized.tokens, latents
+        )
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "b c H W"]) -> Int[Tensor, "b h w"]:
@@ -180,7 +185,7 @@ class VQGAN(nn.Module):
                 f"pictures of {channels}×{height}×{width}; their sides must be multiples of "
                 f"{factor}."
             )
-        return self.quant_conv(self.encoder(images))
+        return self.quantize.normalized(self.quant_conv(self.encoder(images)))
 
 
 def _refuse_odd_pixels(images: Float[Tensor, "b c H W"]) -> None:
@@ -196,4 +201,4 @@ def _refuse_odd_pixels(images: Float[Tensor, "b c H W"]) -> None:
 
 
 def _config_text(config: VQGANConfig) -> str:
-    return json.dumps(dataclasses.asdict(config), indent=1, sort_keys=True)
+    return json.dumps(config.as_dict(), indent=1, sort_keys=True)

@@ -1,8 +1,9 @@
 """Latents to the nearest codebook vector, and how the codebook learns.
 
 The codebook follows the running mean of the latents it stands for (van den Oord et al. 2017,
-appendix A.1, https://arxiv.org/abs/1711.00937) instead of a gradient. ``VectorQuantizer`` is what
-an artifact holds; ``CodebookTrainer`` is the state that only training needs.
+appendix A.1, https://arxiv.org/abs/1711.00937), or a gradient, as in their Eq. 3.
+``VectorQuantizer`` is what an artifact holds; ``CodebookTrainer`` is the state that only training
+needs.
 """
 
 from typing import Any, NamedTuple
@@ -27,15 +28,23 @@ class Quantized(NamedTuple):
         tokens: Rows of the codebook, in [0, v).
         commitment: Mean squared distance of the latents from their vectors, which moves the
             encoder only.
+        codebook: The same distance, which moves the vectors only, if they take gradients.
     """
 
     latents: Float[Tensor, "b e h w"]
     tokens: Int[Tensor, "b h w"]
     commitment: Float[Tensor, ""]
+    codebook: Float[Tensor, ""]
 
 
 class VectorQuantizer(nn.Module):
-    """A codebook. Its vectors take no gradient: ``CodebookTrainer`` moves them.
+    """A codebook. Its vectors take no gradient unless asked to: ``CodebookTrainer`` moves them.
+
+    Args:
+        codebook_size: Number of vectors.
+        codebook_dim: Their length.
+        is_cosine: Whether latents and vectors have length one, so that the nearest vector is the
+            one of the most similar direction.
 
     Attributes:
         handicap: A squared distance that each vector has to make up for. Zero, as in published
@@ -44,12 +53,18 @@ class VectorQuantizer(nn.Module):
 
     handicap: Tensor
 
-    def __init__(self, codebook_size: int, codebook_dim: int) -> None:
+    def __init__(self, codebook_size: int, codebook_dim: int, *, is_cosine: bool = False) -> None:
         super().__init__()
+        self._is_cosine = is_cosine
         self.register_buffer("handicap", torch.zeros(codebook_size))
         self.embedding = nn.Embedding(codebook_size, codebook_dim)
         self.embedding.weight.requires_grad_(False)
         nn.init.uniform_(self.embedding.weight, -1 / codebook_size, 1 / codebook_size)
+        self.embedding.weight.copy_(self.normalized(self.embedding.weight))
+
+    def normalized(self, vectors: Float[Tensor, "n e *hw"]) -> Float[Tensor, "n e *hw"]:
+        """Latents or codebook vectors as they are compared: as they come, or of length one."""
+        return F.normalize(vectors.float(), dim=1) if self._is_cosine else vectors
 
     def forward(self, latents: Float[Tensor, "b e h w"]) -> Quantized:
         """Quantize in float32, whatever the precision around it."""
@@ -57,8 +72,12 @@ class VectorQuantizer(nn.Module):
             latents = latents.float()
             tokens = self.nearest(latents)
             vectors = self.lookup(tokens)
-            commitment = F.mse_loss(latents, vectors)
-            return Quantized(latents + (vectors - latents).detach(), tokens, commitment)
+            return Quantized(
+                latents + (vectors - latents).detach(),
+                tokens,
+                commitment=F.mse_loss(latents, vectors.detach()),
+                codebook=F.mse_loss(vectors, latents.detach()),
+            )
 
     @torch.no_grad()
     def nearest(self, latents: Float[Tensor, "b e h w"]) -> Int[Tensor, "b h w"]:
@@ -101,7 +120,9 @@ def codebook_use(counts: Float[Tensor, " v"] | Int[Tensor, " v"]) -> CodebookUse
 class CodebookTrainer:
     """Moves a codebook after each training step, the same way on every rank.
 
-    Every rank must call ``update`` with equally many latents.
+    Every rank must call ``update`` with equally many latents. A codebook that takes gradients is
+    moved by its optimizer instead; here it is placed, its dead vectors start again, and vectors
+    that must have length one get it back.
 
     Each vector becomes the ratio of two running sums, of its latents and of their number. Both
     start at zero, so the ratio is an unbiased weighted mean from the first step on. A vector that
@@ -149,6 +170,10 @@ class CodebookTrainer:
         use = codebook_use(self.counts)
         return use._replace(alive=int((self.idle < self._patience).sum()))
 
+    @property
+    def _takes_gradients(self) -> bool:
+        return self._codebook.requires_grad
+
     @torch.no_grad()
     def update(self, latents: Float[Tensor, "b e h w"], tokens: Int[Tensor, "b h w"]) -> None:
         """Move the codebook towards the latents that chose it.
@@ -163,6 +188,7 @@ class CodebookTrainer:
         else:
             self._follow(flat, rearrange(tokens, "b h w -> (b h w)"))
             self._revive(flat)
+        self._codebook.copy_(self._quantizer.normalized(self._codebook))
         self.num_updates += 1
         self._set_handicap()
 
@@ -191,6 +217,8 @@ class CodebookTrainer:
         self.sums.mul_(decay).add_(sums, alpha=1 - decay)
         self.error.lerp_(error / counts.sum(), 1 - min(decay, _ERROR_DECAY))
         self.idle = torch.where(counts > 0, 0, self.idle + 1)
+        if self._takes_gradients:
+            return
         used = self.counts > 0
         self._codebook[used] = self.sums[used] / self.counts[used, None]
 
