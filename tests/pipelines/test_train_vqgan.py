@@ -52,13 +52,27 @@ def train(store, *settings, observers=None, content="frames"):
     return artifacts.load(artifacts.artifact_uri(plan.store, plan.kind, plan.name))
 
 
-def test_training_resumed_in_the_middle_equals_training_never_stopped(tmp_path):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param((), id="as it is"),
+        pytest.param(
+            (
+                "vqgan.is_cosine=true",
+                "vqgan_training.codebook=gradient",
+                "vqgan_training.ema_decay=0.9",
+            ),
+            id="averaged, cosine, gradient",
+        ),
+    ],
+)
+def test_training_resumed_in_the_middle_equals_training_never_stopped(tmp_path, settings):
     for name in ("whole", "cut"):
         fill(tmp_path / name)
-    whole = train(tmp_path / "whole")
+    whole = train(tmp_path / "whole", *settings)
     with pytest.raises(PowerCutError):
-        train(tmp_path / "cut", observers=cut_at(5))  # the last checkpoint is of step 4
-    cut = train(tmp_path / "cut")
+        train(tmp_path / "cut", *settings, observers=cut_at(5))  # the last checkpoint is of step 4
+    cut = train(tmp_path / "cut", *settings)
     assert cut.metadata["fingerprint"] == whole.metadata["fingerprint"]
     assert cut.metadata["curve"] == whole.metadata["curve"]
     assert cut.metadata["steps"] == 6
@@ -157,7 +171,7 @@ def test_two_ranks_do_what_one_does_at_the_same_global_batch(tmp_path):
     # Only sums over the batch are rounded elsewhere; bfloat16 has eight bits.
     for a, b in zip(one["curve"], two["curve"], strict=True):
         assert (a["step"], a["task"]) == (b["step"], b["task"])
-        assert a["loss"] == pytest.approx(b["loss"], rel=0.02)
+        assert a["loss"] == pytest.approx(b["loss"], rel=0.02, abs=5e-4)
 
 
 def test_the_learning_rate_warms_up_and_comes_down():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from nuwa_model.tokenizers.vqgan.quantize import CodebookTrainer, VectorQuantizer, codebook_use
 
@@ -160,3 +161,53 @@ def test_a_handicap_counts_as_squared_distance(corners):
     assert corners(latents).tokens.item() == 1
     corners.handicap.copy_(torch.tensor([0.0, 9.0, 9.0, 9.0]))
     assert corners(latents).tokens.item() == 0
+
+
+def test_a_codebook_with_gradients_is_drawn_to_its_latents_and_leaves_them(corners):
+    corners.embedding.requires_grad_(True)
+    latents = cells([0.9, 0.2], [1.0, 0.4]).requires_grad_()
+    quantized = corners(latents)
+    quantized.codebook.backward()
+    # Mean over two latents of two numbers: the slope is half the mean of what is missing.
+    expected = torch.zeros(4, 2)
+    expected[1] = torch.tensor([1.0 - 0.95, 0.0 - 0.3])
+    torch.testing.assert_close(corners.embedding.weight.grad, expected)
+    assert latents.grad is None
+    corners.embedding.weight.grad = None
+    quantized.commitment.backward()
+    assert corners.embedding.weight.grad is None
+
+
+def test_a_codebook_with_gradients_is_moved_by_nobody_else_once_it_is_placed():
+    made = VectorQuantizer(8, 4)
+    made.embedding.requires_grad_(True)
+    trainer = CodebookTrainer(made, seed=0, patience=100)
+    trainer.update(latents := torch.randn(1, 4, 5, 5), made.nearest(latents))
+    placed = made.embedding.weight.clone()
+    trainer.update(latents := torch.randn(1, 4, 5, 5), made.nearest(latents))
+    assert torch.equal(made.embedding.weight, placed)
+    assert trainer.counts.sum() > 0
+
+
+@pytest.fixture
+def cosine():
+    torch.manual_seed(0)
+    return VectorQuantizer(32, 6, is_cosine=True)
+
+
+def test_cosine_takes_the_vector_of_the_most_similar_direction(cosine):
+    latents = torch.randn(2, 6, 4, 4) * 5
+    similarity = F.cosine_similarity(
+        latents[:, None], cosine.embedding.weight[None, :, :, None, None], dim=2
+    )
+    found = cosine.nearest(cosine.normalized(latents))
+    assert torch.equal(found, similarity.argmax(dim=1))
+
+
+def test_vectors_of_a_cosine_codebook_keep_length_one_while_they_learn(cosine):
+    trainer = CodebookTrainer(cosine, seed=0, patience=2)
+    for scale in (1.0, 10.0, 0.1, 1.0):
+        latents = cosine.normalized(torch.randn(2, 6, 4, 4) * scale)
+        trainer.update(latents, cosine.nearest(latents))
+        lengths = cosine.embedding.weight.norm(dim=1)
+        torch.testing.assert_close(lengths, torch.ones(32))

@@ -84,6 +84,23 @@ def test_what_was_saved_loads_and_gives_the_same_tokens(tmp_path):
     assert not loaded.training
 
 
+def test_the_size_of_latents_changes_no_token_of_a_cosine_codebook():
+    model = make(replace(TINY, is_cosine=True))
+    images = pictures()
+    before = model.encode(images)
+    with torch.no_grad():
+        model.quant_conv.weight.mul_(3)
+        model.quant_conv.bias.mul_(3)
+    assert torch.equal(model.encode(images), before)
+    assert before.unique().numel() > 1
+
+
+def test_settings_that_came_later_leave_the_fingerprints_of_older_tokenizers():
+    assert "is_cosine" not in TINY.as_dict()
+    assert replace(TINY, is_cosine=True).as_dict()["is_cosine"]
+    assert make().fingerprint != make(replace(TINY, is_cosine=True)).fingerprint
+
+
 def test_the_fingerprint_tells_weights_and_settings_apart():
     plain = make().fingerprint
     assert plain == make().fingerprint
