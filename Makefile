@@ -37,7 +37,7 @@ format: setup  ## format and fix what can be fixed safely
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 bench: setup  ## figures beside their bounds and peers
-	@for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	@for bench in benchmarks/bench_*.py; do THP_MEM_ALLOC_ENABLE=1 $(BIN)/python $$bench || exit 1; done
 
 up: setup  ## Prefect server, Ray head and worker on this machine, every flow deployed
 	@$(BIN)/python infra/services.py up

@@ -1,6 +1,10 @@
 """How fast a VQ-GAN encodes, against a plain eager loop of the same network, in one run.
 
-python benchmarks/bench_encode.py [--preset nuwa_870m] [--pictures 8] [--batch 4]
+THP_MEM_ALLOC_ENABLE=1 python benchmarks/bench_encode.py [--preset nuwa_870m] [--pictures 8]
+    [--batch 4]
+
+Jobs set that variable for all they start (``pipelines.memory.ask_huge_pages``); here the plain loop
+has it too.
 
 The plain loop takes one picture after the other in float32, as they lie. Every line tells batch and
 number format, how much faster it is, how many tokens stay the same, and which share of the device's

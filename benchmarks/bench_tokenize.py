@@ -21,6 +21,7 @@ from PIL import Image
 from nuwa_model.presets import VQGANS
 from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines.clip_tokenizer import ClipTokenizer, Key, ShardWork
+from pipelines.config import TokenizeConfig
 from pipelines.loading.pictures import to_images
 from pipelines.store.schema import CLIPS
 from pipelines.store.shards import write_shard
@@ -42,7 +43,9 @@ def main():
         pixels = pictures(arguments.clips * FRAMES, config.resolution)
         work = store_clips(folder, pixels)
         root = StoreTable(folder, "tokens").root
-        worker = ClipTokenizer(f"{folder}/vqgan", root, "frames", config.resolution, BATCH)
+        worker = ClipTokenizer(
+            f"{folder}/vqgan", root, "frames", config.resolution, TokenizeConfig(batch_size=BATCH)
+        )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model = VQGAN.from_pretrained(f"{folder}/vqgan").to(device)
         bare(model, pixels[:BATCH])

@@ -36,6 +36,7 @@ QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "THP_MEM_ALLOC_ENABLE": "1",  # pipelines.memory.ask_huge_pages, for all of Ray's processes
 }
 """Defaults of this process and all it starts; the environment wins."""
 

@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from nuwa_model.errors import NuwaError
+from pipelines import memory
 
 
 def connect() -> None:
@@ -20,6 +21,7 @@ def connect() -> None:
     """
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    memory.ask_huge_pages()
     if not ray.is_initialized():
         # Not None, which would join whatever cluster somebody else runs on this machine.
         address = os.environ.get("RAY_ADDRESS") or "local"

@@ -139,7 +139,7 @@ def _results(
         root,
         content,
         config.clips.size,
-        config.tokenize.batch_size,
+        config.tokenize,
     )
     pool = ActorPool([actor.remote(*arguments) for _ in range(num_workers)])
     with cluster.plain_errors():

@@ -100,14 +100,17 @@ def decode_picture(encoded: bytes, content: Content, *, size: int) -> UInt8[np.n
 
 
 def to_images(
-    pixels: UInt8[np.ndarray, "b H W *c"], content: Content, *, channels: int
+    pixels: UInt8[np.ndarray, "b H W *c"] | UInt8[Tensor, "b H W *c"],
+    content: Content,
+    *,
+    channels: int,
 ) -> Float[Tensor, "b c H W"]:
-    """Decoded pictures as a VQ-GAN of that many channels reads them.
+    """Decoded pictures as a VQ-GAN of that many channels reads them, where they are.
 
     Raises:
         ConfigError: A label is not below the number of channels.
     """
-    tensor = torch.from_numpy(pixels)
+    tensor = torch.as_tensor(pixels)
     if content == "sketches":
         return labels_to_one_hot(tensor, num_classes=channels)
     return pixels_to_images(tensor)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from pipelines.clip_tokenizer import ClipTokenizer
+from pipelines.config import TokenizeConfig
 from pipelines.datasets.catalog import read_known
 from pipelines.datasets.plan import make_plan
 from pipelines.datasets.settle import Settlement
@@ -202,7 +203,9 @@ def test_jobs_that_divide_new_clips_differently_tokenize_each_once(tmp_path):
     torch.manual_seed(0)
     fingerprint = publish_vqgan(settings, tmp_path / "vqgan").fingerprint
     table = StoreTable(settings.store, "tokens")
-    worker = ClipTokenizer(str(tmp_path / "vqgan"), table.root, "frames", 32, 8)
+    worker = ClipTokenizer(
+        str(tmp_path / "vqgan"), table.root, "frames", 32, TokenizeConfig(batch_size=8)
+    )
     jobs = []
     for train in (4, 12):  # the later job sees the clips of the earlier one, and more
         fill(settings.store, train=train, seed=train)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import ray
 import torch
 
 from nuwa_model.errors import ConfigError
-from pipelines import cluster
+from pipelines import artifacts, cluster, names
 from pipelines.clip_tokenizer import ClipTokenizer
+from pipelines.config import TokenizeConfig
 from pipelines.errors import ArtifactError, StorageError, StoreError
 from pipelines.jobs.tokenize_clips import plan_work, tokenize_clips
 from pipelines.loading.pictures import decode_picture, to_images
@@ -62,6 +64,23 @@ def test_every_clip_has_the_tokens_of_its_frames_in_raster_order(config, model):
         assert grid == expected.shape
         assert np.array_equal(np.frombuffer(row["tokens"], "<u2").reshape(grid), expected)
         assert (row["split"], row["text"], row["kind"]) == (clip["split"], ["a shape"], "video")
+
+
+def test_tokens_of_low_precision_are_nearly_the_same(config, model, tmp_path):
+    low = replace(
+        config,
+        store=str(tmp_path / "low"),
+        tokenizer=artifacts.artifact_uri(config.store, "vqgan", names.vqgan_name(config)),
+        tokenize=replace(config.tokenize, precision="bfloat16"),
+    )
+    found = []
+    for each in (config, low):
+        fill(each.store, train=5)
+        tokenize_clips(each)
+        rows = sorted(token_rows(each, model.fingerprint), key=lambda row: row["clip_id"])
+        found.append(np.frombuffer(b"".join(row["tokens"] for row in rows), "<u2"))
+    assert len(found[0]) == 5 * 3 * 4 * 4
+    assert 0.8 < np.mean(found[0] == found[1]) < 1
 
 
 def test_a_second_run_has_nothing_to_do_and_commits_nothing(config, model, capsys):
@@ -122,7 +141,7 @@ def test_work_is_divided_by_what_files_hold_and_not_by_what_is_left(config, mode
     assert sum(len(item.keys) for item in before) == 16
     root = str(Path(config.store, "tokens").absolute())
     folder = Path(config.store).parent / "vqgan"
-    worker = ClipTokenizer(str(folder), root, "frames", 32, 8)
+    worker = ClipTokenizer(str(folder), root, "frames", 32, TokenizeConfig(batch_size=8))
     result = worker.write_shard(before[0])
     StoreTable(config.store, "tokens").commit([result.shard])
     assert plan_work(config, "frames", model.fingerprint) == before[1:]
@@ -132,7 +151,9 @@ def test_work_done_twice_is_one_shard(config, model):
     fill(config.store)
     item = plan_work(config, "frames", model.fingerprint)[0]
     root = str(Path(config.store, "tokens").absolute())
-    worker = ClipTokenizer(str(Path(config.store).parent / "vqgan"), root, "frames", 32, 8)
+    worker = ClipTokenizer(
+        str(Path(config.store).parent / "vqgan"), root, "frames", 32, TokenizeConfig(batch_size=8)
+    )
     first, second = worker.write_shard(item), worker.write_shard(item)
     assert first == second
     table = StoreTable(config.store, "tokens")

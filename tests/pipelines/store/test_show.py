@@ -5,6 +5,7 @@ from PIL import Image
 
 from pipelines import artifacts
 from pipelines.clip_tokenizer import ClipTokenizer
+from pipelines.config import TokenizeConfig
 from pipelines.jobs.tokenize_clips import plan_work
 from pipelines.store.drawing import Strip, draw_sheet, token_colors
 from pipelines.store.show import show_clip
@@ -22,7 +23,7 @@ def config(tmp_path):
     for kind, content in (("vqgan", "frames"), ("vqgan_seg", "sketches")):
         folder = tmp_path / kind
         fingerprint = publish_vqgan(config, folder, kind=kind).fingerprint
-        worker = ClipTokenizer(str(folder), tokens.root, content, 32, 8)
+        worker = ClipTokenizer(str(folder), tokens.root, content, 32, TokenizeConfig(batch_size=8))
         work = plan_work(config, content, fingerprint)
         tokens.commit([worker.write_shard(item).shard for item in work])
     return config
