@@ -5,6 +5,7 @@ words, the merges in the order of the published file, the start and the end of a
 """
 
 import gzip
+import zlib
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -58,13 +59,15 @@ def _read_merges(path: Path) -> list[tuple[str, str]]:
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise WeightsError(f"{path} cannot be read: {error}.") from error
     lines = text.split("\n")[1 : MOST_MERGES + 1]  # the first one tells a version
     pairs = [tuple(line.split()) for line in lines if line.strip()]
-    if not pairs or any(len(pair) != 2 for pair in pairs):
+    is_merges = all(len(pair) == 2 for pair in pairs)
+    # Merges of other tokenizers, such as GPT-2's, know no ends of words: all words would be others.
+    if not is_merges or not any(pair[1].endswith(_WORD_END) for pair in pairs):
         raise WeightsError(
-            f"{path} is no list of merges; expected CLIP's bpe_simple_vocab_16e6.txt, with two "
-            "parts a line after the first."
+            f"{path} is no list of merges of CLIP's; expected bpe_simple_vocab_16e6.txt, with two "
+            f"parts a line after the first, some of which end in {_WORD_END}."
         )
     return [(pair[0], pair[1]) for pair in pairs]

@@ -131,7 +131,7 @@ def test_what_was_saved_loads_and_encodes_the_same(merges, tmp_path):
 def test_more_merges_than_clip_learned_are_left_out(merges, tmp_path):
     long = tmp_path / "long.txt"
     letters = byte_letters()
-    pairs = [f"{a} {b}" for a in letters for b in letters]
+    pairs = [f"{a} {b}</w>" for a in letters for b in letters]
     long.write_text("\n".join(["a version", *pairs]))
     assert len(pairs) > MOST_MERGES
     assert TextTokenizer.from_clip(long).vocabulary == 49_408
@@ -142,9 +142,11 @@ def test_more_merges_than_clip_learned_are_left_out(merges, tmp_path):
     [
         (b"", "no list of merges"),
         (b"v\na b c\n", "no list of merges"),
-        (b"v\nab c\n", "merges of parts that come later"),
+        (b"#version: 0.2\n\xc4\xa0 t\nh e\n", "no list of merges of CLIP's"),
+        (b"v\nab c</w>\n", "merges of parts that come later"),
         (b"\xff\xfe", "cannot be read"),
         (b"\x1f\x8b", "cannot be read"),
+        (gzip.compress(bytes(99))[:10] + b"\xff" * 20, "cannot be read"),
     ],
 )
 def test_what_is_no_list_of_merges_is_refused(tmp_path, content, said):
