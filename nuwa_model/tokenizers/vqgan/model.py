@@ -18,6 +18,7 @@ from nuwa_model.tokenizers.pixels import PREPROCESSING
 from nuwa_model.tokenizers.vqgan.autoencoder import Decoder, Encoder
 from nuwa_model.tokenizers.vqgan.local import make_local
 from nuwa_model.tokenizers.vqgan.quantize import VectorQuantizer
+from nuwa_model.tokenizers.vqgan.shape import published_config
 from nuwa_model.tokenizers.vqgan.taming import published_weights, refuse_misfit
 
 RGB_CHANNELS = 3
@@ -175,6 +176,16 @@ class VQGAN(nn.Module):
         refuse_misfit(weights, expected)
         model.load_state_dict({**weights, **ours})
         return model.eval()
+
+    @classmethod
+    def from_published(cls, source: Path | str | Mapping[str, Tensor]) -> "VQGAN":
+        """``from_taming`` with the config that the weights themselves tell.
+
+        Raises:
+            WeightsError: The file cannot be read, or holds the weights of another network.
+        """
+        weights = published_weights(source)
+        return cls.from_taming(weights, published_config(weights))
 
     def _latents(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b e h w"]:
         channels, height, width = images.shape[1:]

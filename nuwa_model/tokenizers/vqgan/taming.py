@@ -8,8 +8,9 @@ from torch import Tensor
 from nuwa_model.errors import WeightsError
 from nuwa_model.tokenizers.checkpoints import read_tensors
 
-_NOT_THE_MODEL = ("loss.", "model_ema.")
-"""Discriminator, perceptual network and running means, which a checkpoint of training holds too."""
+_NOT_THE_MODEL = ("loss.", "model_ema.", "colorize")
+"""Discriminator, perceptual network, running means and (of sketches) the colors of drawn classes,
+which a checkpoint of training holds too."""
 
 _MOST_NAMED = 4
 
@@ -53,9 +54,10 @@ def refuse_misfit(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor])
     ]
     if problems:
         raise WeightsError(
-            f"The weights do not fit the config; {'; '.join(problems)}. Set width, "
-            "width_multipliers, num_res_blocks, attention_resolutions, latent_channels, "
-            "codebook_size and codebook_dim as the checkpoint's own config has them."
+            f"The weights do not fit the config; {'; '.join(problems)}. Expected a VQModel of "
+            "taming-transformers, with width, width_multipliers, num_res_blocks, "
+            "attention_resolutions, latent_channels, codebook_size and codebook_dim as the "
+            "checkpoint's own config has them."
         )
 
 
