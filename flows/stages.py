@@ -8,6 +8,7 @@ from prefect.logging import get_run_logger
 from flows.jobs import Job, run_job
 from pipelines import artifacts, names
 from pipelines.config import RunConfig
+from pipelines.run_tokenizers import given
 from pipelines.settings import load_config
 
 MAKES: Mapping[str, Mapping[str, Callable[[RunConfig], str]]] = {
@@ -16,7 +17,7 @@ MAKES: Mapping[str, Mapping[str, Callable[[RunConfig], str]]] = {
     "pretrain": {"export": names.pretrain_name},
     "finetune": {"export": names.finetune_name},
 }
-"""Kind and name of the artifacts that a job makes and, once they stand, never makes again."""
+"""Kind and name of the artifacts that a job makes, unless they stand or are given."""
 
 
 class Settings(NamedTuple):
@@ -35,13 +36,17 @@ class Settings(NamedTuple):
 def run_stage(job: str, settings: Settings) -> dict[str, Any]:
     """Run a job by name and return its record.
 
-    One whose artifacts are all complete is not even started; it would only say so.
+    One whose artifacts are all complete, or given, is not even started; it would only say so.
     """
     config = settings.config
-    made = {kind: name(config) for kind, name in MAKES.get(job, {}).items()}
-    if made and all(artifacts.is_complete(config.store, *item) for item in made.items()):
+    made = {kind: given(config, kind) or name(config) for kind, name in MAKES.get(job, {}).items()}
+    if made and all(_stands(config, *item) for item in made.items()):
         get_run_logger().info("%s is already complete: %s", job, ", ".join(made.values()))
         return {"job": job, "was_complete": True}
     return run_job(
         Job(name=job, preset=settings.preset, run=settings.run, overrides=settings.overrides)
     )
+
+
+def _stands(config: RunConfig, kind: str, name: str) -> bool:
+    return bool(given(config, kind)) or artifacts.is_complete(config.store, kind, name)

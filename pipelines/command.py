@@ -14,6 +14,7 @@ from nuwa_model.errors import ConfigError, NuwaError
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.presets import RUN_PRESETS
+from pipelines.run_tokenizers import refuse_given
 from pipelines.settings import load_config
 
 
@@ -37,7 +38,8 @@ def refuse_unusable(config: RunConfig) -> None:
 
     Raises:
         UnknownNameError: No data set has that name.
-        ConfigError: The store is a file.
+        ConfigError: The store is a file, or a tokenizer that is given does not fit the settings.
+        ArtifactError: A tokenizer that is given is not there.
         StorageError: The store's bucket is not there, or not ours.
     """
     from pipelines.datasets import get_dataset
@@ -46,6 +48,7 @@ def refuse_unusable(config: RunConfig) -> None:
     if storage.is_local(config.store) and Path(config.store).is_file():
         raise ConfigError(f"store is {config.store}, a file; expected a folder, such as runs/mine.")
     storage.exists(config.store)
+    refuse_given(config)
 
 
 def run_job(job: Callable[[RunConfig], dict[str, Any]], argv: Sequence[str] | None = None) -> None:

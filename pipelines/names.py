@@ -10,8 +10,8 @@ from typing import Any
 
 from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
 
-_CAME_LATER = {"vgg16": "", "lpips": "", "codebook": "mean", "ema_decay": 0.0}
-"""Settings that leave the names of earlier runs as they are while they are not used."""
+_UNUSED = (("vgg16", ""), ("lpips", ""), ("codebook", "mean"), ("ema_decay", 0.0))
+"""Settings that came later: while they are not used, earlier runs keep their names."""
 
 
 def text_tokenizer_name(config: RunConfig, *, has_captions: bool = True) -> str:
@@ -50,7 +50,10 @@ def samples_name(config: RunConfig, export: str) -> str:
 
 def _run_hash(config: RunConfig, training: TrainingConfig, *more: str) -> str:
     tokenizer = config.tokenizer or vqgan_name(config)
-    return config_hash(config.model, _result_only(training), tokenizer, *more)
+    more_given = {"sketches": config.sketch_tokenizer, "text": config.text_tokenizer}
+    given = {kind: name for kind, name in more_given.items() if name}
+    sections = [config.model, _result_only(training), tokenizer, *more]
+    return config_hash(*sections, *([given] if given else []))
 
 
 def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str, Any]:
@@ -59,7 +62,5 @@ def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str
     for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
         tree.pop(name, None)
     if isinstance(training, TokenizerTrainingConfig):
-        unused = (item for item in _CAME_LATER.items() if tree[item[0]] == item[1])
-        for name, _ in unused:
-            del tree[name]
+        return {n: value for n, value in tree.items() if (n, value) not in _UNUSED}
     return tree

@@ -22,7 +22,11 @@ class RunConfig:
     Args:
         store: Folder or ``s3://`` prefix that holds tables, artifacts and reports.
         report: Folder of the report; empty means ``report`` inside the store.
-        tokenizer: VQ-GAN artifact to use; empty finds the store's own.
+        tokenizer: VQ-GAN artifact to use, its name in the store or its folder; empty finds the
+            store's own.
+        sketch_tokenizer: VQ-GAN artifact of sketches to use; empty finds the store's own.
+        text_tokenizer: Text tokenizer artifact to use; empty finds the store's own. Fine-tuning
+            keeps that of the model it begins with.
         checkpoint: Model export to use; empty finds the store's own.
         dataset: Where videos and images come from.
         fetch: How media behind an address is downloaded.
@@ -41,6 +45,8 @@ class RunConfig:
     store: str = "runs/tiny"
     report: str = ""
     tokenizer: str = ""
+    sketch_tokenizer: str = ""
+    text_tokenizer: str = ""
     checkpoint: str = ""
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)

@@ -146,7 +146,7 @@ def gather(config: RunConfig) -> Material:
     absent: list[str] = []
     find = _Finder(config.store, absent)
     vqgan = find("vqgan", names.vqgan_name(config), config.tokenizer)
-    vqgan_seg = find("vqgan_seg", names.vqgan_seg_name(config))
+    vqgan_seg = find("vqgan_seg", names.vqgan_seg_name(config), config.sketch_tokenizer)
     export = find("export", names.pretrain_name(config), config.checkpoint)
     samples_artifact = None
     if export is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from ray.util import ActorPool
 
-from pipelines import artifacts, cluster, disk, names, storage
+from pipelines import cluster, disk, storage
 from pipelines.artifacts import Artifact
 from pipelines.clip_tokenizer import KEY, ClipTokenizer, Key, ShardResult, ShardWork
 from pipelines.command import run_job
@@ -23,6 +23,7 @@ from pipelines.config import RunConfig
 from pipelines.loading.pictures import KINDS, Content
 from pipelines.meters import Meters
 from pipelines.progress import Progress
+from pipelines.run_tokenizers import find_sketch_tokenizer, find_tokenizer, fingerprint_of
 from pipelines.store.leases import lease
 from pipelines.store.once import OnceWriter
 from pipelines.store.shards import ShardFile, read_shard
@@ -39,7 +40,7 @@ def tokenize_clips(config: RunConfig) -> dict[str, Any]:
     with lease(config.store, "tokenize_clips", "writer"):
         for content, artifact in tokenizers.items():
             writer = OnceWriter(StoreTable(config.store, "tokens"))
-            work = plan_work(config, content, artifact.metadata["fingerprint"])
+            work = plan_work(config, content, fingerprint_of(artifact))
             told = _tokenize(config, content, artifact, work, writer)
             record["was_complete"] &= not work
             record |= told if content == "frames" else {"sketches": told}
@@ -48,11 +49,10 @@ def tokenize_clips(config: RunConfig) -> dict[str, Any]:
 
 def _tokenizers(config: RunConfig) -> dict[Content, Artifact]:
     store = config.store
-    found: dict[Content, Artifact] = {
-        "frames": artifacts.find(store, "vqgan", names.vqgan_name(config), config.tokenizer)
-    }
-    if artifacts.list_names(store, "vqgan_seg"):
-        found["sketches"] = artifacts.find(store, "vqgan_seg", names.vqgan_seg_name(config))
+    found: dict[Content, Artifact] = {"frames": find_tokenizer(config, "vqgan")}
+    sketches = find_sketch_tokenizer(config)
+    if sketches is not None:
+        found["sketches"] = sketches
     elif StoreTable(store, "clips").num_rows({"kind": KINDS["sketches"]}):
         print(f"sketches are left out: {store} has no vqgan_seg; run train-tokenizer to make one")
     return found
@@ -87,7 +87,7 @@ def _tokenize(
     work: Sequence[ShardWork],
     writer: OnceWriter,
 ) -> dict[str, Any]:
-    fingerprint = artifact.metadata["fingerprint"]
+    fingerprint = fingerprint_of(artifact)
     if not work:
         print(f"nothing to do: all {content} have tokens of {fingerprint}")
         return {"fingerprint": fingerprint, "clips": 0, "tokens": 0}

@@ -8,6 +8,7 @@ from nuwa_model.tokenizers.text import TextTokenizer
 from pipelines import artifacts, names
 from pipelines.command import run_job
 from pipelines.config import RunConfig, config_tree
+from pipelines.run_tokenizers import find_tokenizer
 from pipelines.store.table import StoreTable
 
 KIND = "text_tokenizer"
@@ -18,8 +19,13 @@ NO_TEXT = "None"
 def train_text_tokenizer(config: RunConfig) -> dict[str, Any]:
     """Learn the text tokenizer from the captions of the data set, once.
 
-    While there are none, one that knows only bytes and the absent text takes its place.
+    While there are none, one that knows only bytes and the absent text takes its place. Where the
+    settings give one, there is nothing to learn.
     """
+    if config.text_tokenizer:
+        uri = find_tokenizer(config, KIND).uri
+        print(f"text tokenizer given: {uri}")
+        return {"was_complete": True, "artifact": uri}
     captions: list[str] = []
     name = names.text_tokenizer_name(config)
     if not artifacts.is_complete(config.store, KIND, name):

@@ -17,6 +17,7 @@ from pipelines.command import run_job
 from pipelines.config import RunConfig, TokenizerTrainingConfig, config_tree
 from pipelines.errors import StoreError
 from pipelines.loading.pictures import KINDS, Content
+from pipelines.run_tokenizers import given
 from pipelines.store.leases import lease
 from pipelines.store.table import StoreTable
 from pipelines.training import checkpoint
@@ -25,26 +26,35 @@ from pipelines.training.vqgan import train_each
 from pipelines.training.vqgan_plan import ARTIFACT_KINDS, VQGANPlan
 
 _TOLD = ("fingerprint", "psnr", "ssim", "pixel_accuracy", "fwiou", "codes_alive", "perplexity")
-_NO_SKETCHES = "the clips table has no sketches"
 
 
 def train_vqgan(config: RunConfig) -> dict[str, Any]:
-    """Train the tokenizers of frames and, where the store has any, of sketches."""
-    contents: list[Content] = ["frames"]
-    if _count_clips(config.store, "sketches"):
-        contents.append("sketches")
-    else:
-        print(f"no vqgan_seg: {_NO_SKETCHES}")
+    """Train the tokenizers of frames and, where the store has any, of sketches.
+
+    One that the settings give is not trained.
+    """
+    skipped = {
+        content: reason for content in ARTIFACT_KINDS if (reason := _skipped(config, content))
+    }
+    for content, reason in skipped.items():
+        print(f"no {ARTIFACT_KINDS[content]}: {reason}")
+    contents = [content for content in ARTIFACT_KINDS if content not in skipped]
     missing = [content for content in contents if not _is_complete(config, content)]
     plans = [make_plan(config, content) for content in missing]
     for num_workers, alike in groupby(plans, key=lambda plan: plan.training.num_workers):
         _train(list(alike), num_workers)
-    found = {content: _tell(config, content, is_new=content in missing) for content in contents}
-    return {
-        **found["frames"],
-        "was_complete": not missing,
-        "sketches": found.get("sketches", {"skipped": _NO_SKETCHES}),
-    }
+    told = {content: {"skipped": reason} for content, reason in skipped.items()}
+    told |= {content: _tell(config, content, is_new=content in missing) for content in contents}
+    return {**told["frames"], "was_complete": not missing, "sketches": told["sketches"]}
+
+
+def _skipped(config: RunConfig, content: Content) -> str:
+    """Why there is nothing to train; empty if there is."""
+    tokenizer = given(config, ARTIFACT_KINDS[content])
+    if tokenizer:
+        return f"{tokenizer} is given"
+    has_none = content == "sketches" and not _count_clips(config.store, content)
+    return "the clips table has no sketches" if has_none else ""
 
 
 def _train(plans: Sequence[VQGANPlan], num_workers: int) -> None:

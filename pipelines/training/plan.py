@@ -11,11 +11,12 @@ from nuwa_model.export import Export
 from nuwa_model.model import Nuwa
 from nuwa_model.tokenizers.text import TextTokenizer
 from nuwa_model.tokenizers.vqgan import VQGAN
-from pipelines import artifacts, cluster, names, storage
+from pipelines import artifacts, cluster, storage
 from pipelines.artifacts import Artifact
 from pipelines.config import RunConfig, TrainingConfig, config_tree
 from pipelines.errors import StoreError, TrainingError
 from pipelines.loading.loader import TrainingLoader
+from pipelines.run_tokenizers import find_sketch_tokenizer, find_tokenizer, refuse_text
 from pipelines.store.table import store_versions
 from pipelines.training import checkpoint
 from pipelines.training.loop import train
@@ -58,15 +59,14 @@ def make_plan(
 
     Raises:
         ArtifactError: A tokenizer is missing, or several could be meant.
+        ConfigError: A tokenizer has another shape than the settings say.
     """
     # Ranks work in other folders and on other machines, so no path may depend on this one's.
     config = replace(config, store=storage.absolute(config.store))
     store = config.store
     start = storage.absolute(initial.uri) if initial else ""
-    frames = artifacts.find(store, "vqgan", names.vqgan_name(config), config.tokenizer)
-    sketches = ""
-    if artifacts.list_names(store, "vqgan_seg"):
-        sketches = artifacts.find(store, "vqgan_seg", names.vqgan_seg_name(config)).uri
+    frames = find_tokenizer(config, "vqgan")
+    sketches = find_sketch_tokenizer(config)
     begun = checkpoint.newest(store, name)
     share = training.batch_size // training.gradient_accumulation
     num_workers = cluster.num_ranks(training.num_workers, share)
@@ -78,17 +78,15 @@ def make_plan(
         # A model goes on with the text tokenizer that it knows.
         text="" if start else _text_tokenizer(config, begun),
         frames=storage.absolute(frames.uri),
-        sketches=sketches,
+        sketches=storage.absolute(sketches.uri) if sketches else "",
         initial=start,
     )
 
 
 def _text_tokenizer(config: RunConfig, begun: Artifact | None) -> str:
-    """That of the captions, if there are some; a run that goes on keeps the one it began with."""
-    name = names.text_tokenizer_name(config)
-    if begun is not None:
-        name = begun.metadata.get("text_tokenizer", name)
-    return artifacts.find(config.store, "text_tokenizer", name).uri
+    """The given one, else that of the captions; a run that goes on keeps the one it began with."""
+    own = begun.metadata.get("text_tokenizer", "") if begun else ""
+    return storage.absolute(find_tokenizer(config, "text_tokenizer", own).uri)
 
 
 def train_rank(plan: TrainingPlan, observers: Observers) -> Artifact:
@@ -163,18 +161,12 @@ def load_text(plan: TrainingPlan) -> TextTokenizer:
     """The text tokenizer.
 
     Raises:
-        TrainingError: The model has no room for it.
+        ConfigError: The model has no room for it.
     """
-    folder = artifacts.folder_at(plan.text or plan.initial)
+    where = plan.text or plan.initial
+    folder = artifacts.folder_at(where)
     text = TextTokenizer.from_pretrained(folder if plan.text else folder / "text_tokenizer")
-    model = plan.config.model
-    if text.vocabulary > model.text_vocabulary or text.length != model.text_length:
-        raise TrainingError(
-            f"The text tokenizer of {plan.text or plan.initial} has {text.vocabulary} tokens in "
-            f"texts of {text.length}, but the model {model.text_vocabulary} in texts of "
-            f"{model.text_length}: set model.text_vocabulary and model.text_length to the "
-            "tokenizer's."
-        )
+    refuse_text(where, text.vocabulary, text.length, plan.config.model)
     return text
 
 

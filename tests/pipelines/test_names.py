@@ -1,0 +1,36 @@
+"""A store that stands keeps its names."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines import names
+from pipelines.settings import load_config
+
+NAMED = {
+    "tiny": ("vqgan-6b98cfd8", "bpe-33cc64ed", "pretrain-1d6909cb", "finetune-d5d51ac6"),
+    "demo": ("vqgan-c1496a77", "bpe-74cd1e79", "pretrain-1dd7eda0", "finetune-b80e8975"),
+    "nuwa_870m": ("vqgan-7fc09f1f", "bpe-f468808c", "pretrain-79fc8875", "finetune-d76c2675"),
+}
+
+
+@pytest.mark.parametrize("preset", NAMED)
+def test_artifacts_of_existing_stores_are_found_under_the_names_they_were_given(preset):
+    config = load_config(preset=preset)
+    made = (names.vqgan_name, names.text_tokenizer_name, names.pretrain_name, names.finetune_name)
+    assert tuple(name(config) for name in made) == NAMED[preset]
+
+
+def test_a_run_with_a_given_frame_tokenizer_keeps_its_name_too():
+    config = replace(load_config(), tokenizer="mine")
+    assert names.pretrain_name(config) == "pretrain-c0e59239"
+
+
+@pytest.mark.parametrize("run_name", [names.pretrain_name, names.finetune_name])
+def test_runs_that_differ_in_a_given_tokenizer_differ_in_name(run_name):
+    settings = ("tokenizer", "sketch_tokenizer", "text_tokenizer")
+    given = [{}, *({setting: name} for setting in settings for name in ("a", "b"))]
+    given.append({"sketch_tokenizer": "a", "text_tokenizer": "a"})
+    config = load_config()
+    found = {run_name(replace(config, **some)) for some in given}
+    assert len(found) == len(given)
