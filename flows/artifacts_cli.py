@@ -35,11 +35,17 @@ def add_commands(commands: Any) -> None:
     putting.add_argument("store", metavar="STORE", help=_WHERE)
     putting.add_argument("--kind", default="", help="for a folder that `get` did not make")
     putting.add_argument("--name", default="", help="for a folder that `get` did not make")
+    importing = actions.add_parser("import", help="make an artifact of a published tokenizer")
+    what = "a checkpoint of taming-transformers, or CLIP's bpe_simple_vocab_16e6.txt.gz"
+    importing.add_argument("file", metavar="FILE", type=Path, help=what)
+    importing.add_argument("store", metavar="STORE", help=_WHERE)
+    importing.add_argument("--name", default="", help="of the artifact")
     checking = actions.add_parser("verify", help="hash every file again; exit code 1 if one is bad")
     checking.add_argument("place", metavar="PLACE", help="a store, or one artifact")
     for action in (listing, showing, checking):
         action.add_argument("--json", action="store_true", help="for programs")
     calls = {listing: _ls, showing: _show, getting: _get, putting: _put, checking: _verify}
+    calls[importing] = _import
     for action, call in calls.items():
         action.set_defaults(call=call)
 
@@ -95,6 +101,19 @@ def _put(arguments: argparse.Namespace) -> None:
             arguments.folder, arguments.store, arguments.kind, arguments.name, advance
         )
     print(f"{made.kind} {made.name}: {_told(made)} in {made.uri}")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    import yaml
+
+    from pipelines.published import import_published
+
+    imported = import_published(arguments.file, arguments.store, arguments.name)
+    made = imported.artifact
+    verb = "is already there:" if imported.was_there else "is made:"
+    print(f"{made.kind} {made.name} {verb} {_told(made)} in {made.uri}")
+    settings = yaml.safe_dump(dict(imported.settings), sort_keys=False, default_flow_style=None)
+    print(f"To use it, put this into the run file:\n\n{settings}", end="")
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,8 @@ import re
 import pytest
 
 from pipelines import artifacts, storage
+from pipelines.settings import load_config
+from tests.published import write_merges
 
 SIZES = {"model.bin": 3_000_000, "sub/config.json": 10}
 
@@ -115,3 +117,13 @@ def test_a_mistake_ends_in_one_line(nuwa, s3, arguments, says):
     said = answer.stderr if arguments[0] != "verify" else answer.stdout
     assert says in said
     assert "Traceback" not in answer.stderr
+
+
+def test_a_published_tokenizer_is_imported_and_its_settings_are_a_run_file(nuwa, tmp_path):
+    path, store = write_merges(tmp_path / "merges.txt.gz"), tmp_path / "store"
+    answer = nuwa("artifacts", "import", path, store, "--name", "clip")
+    assert answer.returncode == 0, answer.stderr
+    assert f"text_tokenizer clip is made: 2 files, 0.01 MB, in {store}" in answer.stdout
+    (tmp_path / "run.yaml").write_text(answer.stdout.partition("\n\n")[2])
+    config = load_config(str(tmp_path / "run.yaml"))
+    assert (config.text_tokenizer, config.model.text_length) == ("clip", 77)

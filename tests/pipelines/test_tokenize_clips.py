@@ -14,15 +14,18 @@ import ray
 import torch
 
 from nuwa_model.errors import ConfigError
+from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines import artifacts, cluster, names
 from pipelines.clip_tokenizer import ClipTokenizer
 from pipelines.config import TokenizeConfig
 from pipelines.errors import ArtifactError, StorageError, StoreError
 from pipelines.jobs.tokenize_clips import plan_work, tokenize_clips
 from pipelines.loading.pictures import decode_picture, to_images
+from pipelines.published import import_published
 from pipelines.store.table import StoreTable
 from pipelines.store.verify import verify_store
 from tests.pipelines.drawn_clips import config_of, fill, publish_vqgan
+from tests.published import SMALL, write_checkpoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,6 +136,28 @@ def test_another_tokenizer_leaves_the_tokens_of_the_first_alone(config, model, t
     assert tokenize_clips(other)["clips"] == 4
     assert len(token_rows(config, model.fingerprint)) == 4
     assert len(token_rows(config, second.fingerprint)) == 4
+
+
+def test_clips_get_the_tokens_of_a_checkpoint_that_was_imported(config, tmp_path):
+    fill(config.store, train=2)
+    weights = write_checkpoint(tmp_path / "f8.ckpt")
+    said = import_published(tmp_path / "f8.ckpt", config.store).settings
+    given = replace(
+        config,
+        tokenizer=said["tokenizer"],
+        vqgan=SMALL,
+        model=replace(config.model, **said["model"]),
+    )
+    assert tokenize_clips(given)["clips"] == 2
+    model = VQGAN.from_taming(weights, SMALL)
+    rows = token_rows(config, model.fingerprint)
+    clips = {row["clip_id"]: row for row in StoreTable(config.store, "clips").read().to_pylist()}
+    assert len(rows) == 2
+    for row in rows:
+        frames = clips[row["clip_id"]]["frames"]
+        pixels = np.stack([decode_picture(frame, "frames", size=32) for frame in frames])
+        expected = model.encode(to_images(pixels, "frames", channels=3)).numpy()
+        assert np.array_equal(np.frombuffer(row["tokens"], "<u2"), expected.ravel())
 
 
 def test_work_is_divided_by_what_files_hold_and_not_by_what_is_left(config, model):

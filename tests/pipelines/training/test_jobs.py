@@ -19,11 +19,13 @@ from pipelines.config import RunConfig, TrainingConfig
 from pipelines.errors import ArtifactError, TrainingError
 from pipelines.jobs.finetune import finetune
 from pipelines.jobs.pretrain import pretrain
+from pipelines.published import import_published
 from pipelines.store.leases import live_leases
 from pipelines.store.schema import TOKENS
 from pipelines.store.shards import write_shard
 from pipelines.store.table import StoreTable
-from pipelines.training.plan import build_model, load_tokenizers, make_plan
+from pipelines.training.plan import build_model, load_text, load_tokenizers, make_plan
+from tests.published import write_merges
 
 
 def publish(config, kind, name, thing, folder):
@@ -87,6 +89,18 @@ def test_a_run_keeps_the_text_tokenizer_that_it_began_with(config, tmp_path):
     )
     assert make_plan(config, config.training, "run").text.endswith(name)
     assert not make_plan(config, config.training, "another").text.endswith(name)
+
+
+def test_imported_merges_of_clip_are_the_text_tokenizer_of_the_plan(config, tmp_path):
+    merges = write_merges(tmp_path / "merges.txt.gz")
+    imported = import_published(merges, config.store)
+    model = replace(config.model, **imported.settings["model"])
+    given = replace(config, model=model, text_tokenizer=imported.settings["text_tokenizer"])
+    plan = make_plan(given, given.training, names.pretrain_name(given))
+    assert plan.text == imported.artifact.uri
+    expected = TextTokenizer.from_clip(merges).encode(["the red"])
+    assert all(map(torch.equal, load_text(plan).encode(["the red"]), expected))
+    assert not make_plan(config, config.training, "run").text.endswith(imported.artifact.name)
 
 
 def test_equal_settings_build_equal_models(config):
