@@ -41,7 +41,7 @@ class Imported:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tokenizer:
-    """A published tokenizer in memory: what makes an artifact of it, and who can use that."""
+    """A published tokenizer in memory: how to save it, and what to say of it."""
 
     kind: str
     fingerprint: str
