@@ -7,7 +7,8 @@ The sketches of a set are, of what is there, the first:
    ``*_labelTrainIds.png``), or ``annotations/stuff_train2017_pixelmaps/*.png``;
 2. label maps painted from ``stuff_train2017.json`` and ``instances_train2017.json``, things over
    stuff and small over large, once, into the store's ``media``. A label is a ``category_id``, 1 to
-   182, and 0 where nothing is annotated: the 183 classes of COCO-Stuff.
+   182, so that 183 channels are enough. With stuff, what is left over is unknown, as in published
+   maps; without it, it is the background, 0.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from nuwa_model.tokenizers.labels import UNKNOWN_LABEL
 from pipelines.config import RunConfig
 from pipelines.datasets.base import SourceRef
 from pipelines.datasets.layout import (
@@ -39,7 +41,8 @@ from pipelines.video.pictures import encode_labels
 _IMAGES = ("captions", "instances", "stuff")
 _REGIONS = ("instances", "stuff")
 _OTHER = 183  # in stuff_*.json: where the things are
-_PAINTER = "1"  # raise when the same annotations would be painted otherwise
+_BACKGROUND = 0
+_PAINTER = "2"  # raise when the same annotations would be painted otherwise
 
 Image = dict[str, Any]
 """One entry of ``images``: file_name, id, height, width."""
@@ -108,6 +111,8 @@ def _painted_maps(config: RunConfig, annotations: DataPath, name: str) -> Callab
     files = [annotations / f"{kind}_{name}.json" for kind in _REGIONS]
     files = [file for file in files if file.is_file()]
     regions = _read_regions(files)
+    has_stuff = any(file.name.startswith("stuff_") for file in files)
+    elsewhere = UNKNOWN_LABEL if has_stuff else _BACKGROUND
     folder = DataPath(media_place(config, "coco"), annotations.listings)
     folder = folder / _fingerprint(files) / name
     painted = {inside for inside, _ in folder.walk()} if folder.is_dir() else set()
@@ -117,7 +122,7 @@ def _painted_maps(config: RunConfig, annotations: DataPath, name: str) -> Callab
             return ""
         place = folder / f"{PurePosixPath(image['file_name']).stem}.png"
         if place.name not in painted:
-            put_if_absent(place.uri, _paint(image, regions[image["id"]], name))
+            put_if_absent(place.uri, _paint(image, regions[image["id"]], elsewhere, name))
             folder.listings.forget(folder.uri)
         return place.uri
 
@@ -143,9 +148,10 @@ def _read_regions(files: list[DataPath]) -> dict[int, list[Region]]:
     return regions
 
 
-def _paint(image: Image, regions: list[Region], name: str) -> bytes:
+def _paint(image: Image, regions: list[Region], elsewhere: int, name: str) -> bytes:
+    height, width = image["height"], image["width"]
     try:
-        return encode_labels(paint_regions(regions, image["height"], image["width"]))
+        return encode_labels(paint_regions(regions, height, width, elsewhere=elsewhere))
     except (ValueError, TypeError, KeyError) as error:
         raise SourceError(
             f"The annotations of image {image['id']} of {name} cannot be painted: {error}; "

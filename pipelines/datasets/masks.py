@@ -27,8 +27,10 @@ class Region:
     segmentation: object
 
 
-def paint_regions(regions: Iterable[Region], height: int, width: int) -> UInt8[np.ndarray, "H W"]:
-    """The label of every pixel; 0 where there is no region.
+def paint_regions(
+    regions: Iterable[Region], height: int, width: int, *, elsewhere: int = 0
+) -> UInt8[np.ndarray, "H W"]:
+    """The label of every pixel; ``elsewhere`` where there is no region.
 
     COCO's own rasterizer rounds edges of polygons on a grid five times as fine as pixels, so that
     single pixels there may differ from it.
@@ -36,7 +38,7 @@ def paint_regions(regions: Iterable[Region], height: int, width: int) -> UInt8[n
     Raises:
         ValueError: A region is none that COCO describes, or not of the picture's size.
     """
-    labels = np.zeros((height, width), np.uint8)
+    labels = np.full((height, width), elsewhere, np.uint8)
     for region in sorted(regions, key=lambda region: -region.area):
         if not 0 <= region.label <= 255:
             raise ValueError(f"label {region.label} is not from 0 to 255")

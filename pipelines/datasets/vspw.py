@@ -27,8 +27,9 @@ _LISTS = ("train.txt", "val.txt", "test.txt")
 def list_vspw(config: RunConfig, listings: Listings) -> Iterator[SourceRef]:
     """Every video that the lists name, also those that are not there.
 
-    Labels are as published: 0 where nothing is labelled, 1 to 124 a class, 255 to be ignored. Test
-    videos, which have no masks, are held out with the validation videos.
+    Labels are as published: 0 where nothing is labelled, 1 to 124 a class, 255 unknown, so
+    that 125 channels are enough. Test videos, which have no masks, are held out with the
+    validation videos.
 
     Raises:
         SourceError: The folder or its lists are missing.

@@ -108,7 +108,7 @@ def to_images(
     """Decoded pictures as a VQ-GAN of that many channels reads them, where they are.
 
     Raises:
-        ConfigError: A label is not below the number of channels.
+        ConfigError: A label is neither below the number of channels nor unknown.
     """
     tensor = torch.as_tensor(pixels)
     if content == "sketches":

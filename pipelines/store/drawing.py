@@ -31,12 +31,6 @@ class Strip:
     pictures: Sequence[UInt8[np.ndarray, "h w 3"]]
 
 
-def class_colors(num_classes: int) -> UInt8[np.ndarray, "v 3"]:
-    """A color for each class of a sketch: grey for the first, then hues far apart."""
-    hues = [colorsys.hsv_to_rgb(i * _GOLDEN % 1, 0.75, 0.9) for i in range(num_classes - 1)]
-    return (np.array([(0.85, 0.85, 0.85), *hues]) * 255).astype(np.uint8)
-
-
 def token_colors(tokens: Integer[np.ndarray, "s h w"]) -> UInt8[np.ndarray, "s h w 3"]:
     """A color for each cell: equal tokens have equal ones, the most frequent one is light grey."""
     ids, where, counts = np.unique(tokens, return_inverse=True, return_counts=True)

@@ -10,11 +10,12 @@ from PIL import Image, UnidentifiedImageError
 
 from pipelines import artifacts, storage
 from pipelines.errors import StoreError
+from pipelines.label_colors import label_colors
 from pipelines.store.clip import Clip, find_clip
-from pipelines.store.drawing import Strip, class_colors, draw_sheet, token_colors
+from pipelines.store.drawing import Strip, draw_sheet, token_colors
 from pipelines.store.statistics import known_tokenizers
 
-_MOST_CLASSES = 256
+_NUM_CLASSES = 255  # a clip does not tell; no color but that of unknown depends on it
 
 
 def show_clip(store: str, clip_id: str, target: str = "") -> str:
@@ -74,7 +75,7 @@ def _pixels(encoded: bytes, clip: Clip, *, is_sketch: bool) -> UInt8[np.ndarray,
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             if is_sketch:
-                return class_colors(_MOST_CLASSES)[np.asarray(picture.convert("L"))]
+                return label_colors(_NUM_CLASSES)[np.asarray(picture.convert("L"))]
             return np.asarray(picture.convert("RGB"))
     except (UnidentifiedImageError, OSError) as error:
         raise StoreError(
@@ -93,5 +94,5 @@ def _reconstructed(
     model = VQGAN.from_pretrained(artifacts.local_folder(artifact))
     decoded = model.decode(torch.from_numpy(tokens.astype(np.int64)))
     if model.is_for_sketches:
-        return list(class_colors(_MOST_CLASSES)[logits_to_labels(decoded).numpy()])
+        return list(label_colors(model.config.channels)[logits_to_labels(decoded).numpy()])
     return list(images_to_pixels(decoded).numpy())

@@ -1,6 +1,5 @@
 """How well a trained VQ-GAN does, in numbers and in one picture."""
 
-import colorsys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from nuwa_model.metrics.segmentation import frequency_weighted_iou, pixel_accura
 from nuwa_model.tokenizers.pixels import images_to_pixels, logits_to_labels
 from nuwa_model.tokenizers.vqgan import VQGAN
 from nuwa_model.tokenizers.vqgan.quantize import codebook_use
+from pipelines.label_colors import label_colors
 from pipelines.loading.pictures import Content, Pictures, to_images
 
 MOST_MEASURED = 512
@@ -72,7 +72,7 @@ def draw_reconstructions(model: VQGAN, pictures: Pictures, path: Path) -> None:
     decoded, _ = reconstruct(model, originals)
     rows = np.stack([originals, decoded.numpy()])
     if model.is_for_sketches:
-        rows = _palette(model.config.channels)[rows]
+        rows = label_colors(model.config.channels)[rows]
     Image.fromarray(rearrange(rows, "r b H W c -> (r H) (b W) c")).save(path)
 
 
@@ -82,10 +82,3 @@ def _to_unit(pixels: UInt8[Tensor, "b H W c"]) -> Float[Tensor, "b c H W"]:
 
 def _spread(count: int, most: int) -> np.ndarray:
     return np.arange(min(count, most)) * count // min(count, most)
-
-
-def _palette(num_classes: int) -> UInt8[np.ndarray, "v 3"]:
-    """A color for each class: grey for the first, then hues as far apart as they come."""
-    golden = 0.618034
-    hues = [colorsys.hsv_to_rgb(i * golden % 1, 0.75, 0.9) for i in range(num_classes - 1)]
-    return (np.array([(0.85, 0.85, 0.85), *hues]) * 255).astype(np.uint8)

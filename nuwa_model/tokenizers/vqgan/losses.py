@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MOST_ADAPTIVE_WEIGHT = 1e4
+_IGNORED = -100  # no class
 
 
 def frame_loss(
@@ -27,8 +28,16 @@ def frame_loss(
 def sketch_loss(
     logits: Float[Tensor, "b c H W"], one_hot: Float[Tensor, "b c H W"]
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy over pixels, in nats."""
-    return F.cross_entropy(logits.float(), one_hot.argmax(dim=1))
+    """Mean cross-entropy over the pixels of known class, in nats; 0 if there is none.
+
+    Args:
+        logits: Of each class.
+        one_hot: As ``labels_to_one_hot`` makes it: all zero where the class is unknown.
+    """
+    is_known = one_hot.any(dim=1)
+    target = one_hot.argmax(dim=1).masked_fill(~is_known, _IGNORED)
+    total = F.cross_entropy(logits.float(), target, ignore_index=_IGNORED, reduction="sum")
+    return total / is_known.sum().clamp(min=1)
 
 
 def feature_loss(

@@ -4,11 +4,14 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nuwa_model.errors import ConfigError
 from nuwa_model.metrics.fidelity import psnr, ssim
 from nuwa_model.metrics.frechet import frechet_distance
 from nuwa_model.metrics.segmentation import frequency_weighted_iou, pixel_accuracy
+from nuwa_model.tokenizers.labels import UNKNOWN_LABEL
 
 
 def normal(*shape, seed=0):
@@ -74,3 +77,38 @@ def test_label_maps_that_differ_in_one_pixel_of_four():
     assert pixel_accuracy(predicted, target, num_classes=2).item() == pytest.approx(3 / 4)
     by_hand = 0.5 * (1 / 2) + 0.5 * (2 / 3)
     assert frequency_weighted_iou(predicted, target, num_classes=2).item() == pytest.approx(by_hand)
+
+
+def test_unknown_pixels_count_neither_as_right_nor_as_wrong():
+    target = torch.tensor([[[0, 0, UNKNOWN_LABEL], [1, 1, UNKNOWN_LABEL]]])
+    predicted = torch.tensor([[[0, 1, 0], [1, 1, 1]]])
+    assert pixel_accuracy(predicted, target, num_classes=2).item() == pytest.approx(3 / 4)
+    by_hand = 0.5 * (1 / 2) + 0.5 * (2 / 3)
+    assert frequency_weighted_iou(predicted, target, num_classes=2).item() == pytest.approx(by_hand)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 2, 3, UNKNOWN_LABEL])),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_unknown_pixels_measure_as_pixels_that_are_not_there_do(pairs):
+    known = [pair for pair in pairs if pair[1] != UNKNOWN_LABEL]
+    for measure in (pixel_accuracy, frequency_weighted_iou):
+        found, left = (
+            measure(*torch.tensor(some).reshape(-1, 2).T[:, None, None], num_classes=4).item()
+            if some
+            else 0.0
+            for some in (pairs, known)
+        )
+        assert found == pytest.approx(left, abs=1e-6)
+
+
+def test_with_256_classes_the_last_one_is_measured():
+    target, wrong = torch.full((1, 1, 2), 255), torch.zeros(1, 1, 2).long()
+    for measure in (pixel_accuracy, frequency_weighted_iou):
+        assert measure(target, target, num_classes=256) == 1
+        assert measure(wrong, target, num_classes=256) == 0

@@ -31,6 +31,24 @@ def test_labels_survive_the_way_there_and_back():
     assert torch.equal(logits_to_labels(one_hot), labels)
 
 
+def test_unknown_pixels_are_of_no_class_and_decoding_never_gives_one():
+    labels = torch.tensor([[[0, 255], [2, 255]]], dtype=torch.uint8)
+    one_hot = labels_to_one_hot(labels, num_classes=3)
+    assert one_hot.sum(dim=1).tolist() == [[[1, 0], [1, 0]]]
+    assert logits_to_labels(one_hot).tolist() == [[[0, 0], [2, 0]]]
+
+
+def test_with_256_classes_the_last_one_is_a_class_like_any_other():
+    labels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    assert torch.equal(logits_to_labels(labels_to_one_hot(labels, num_classes=256)), labels)
+
+
+def test_a_label_beside_unknown_ones_is_refused_by_its_own_number():
+    labels = torch.tensor([[[255, 9]]], dtype=torch.uint8)
+    with pytest.raises(ConfigError, match=r"label 9.*set vqgan_seg\.channels=10"):
+        labels_to_one_hot(labels, num_classes=4)
+
+
 def test_a_label_beyond_the_classes_is_refused_with_the_setting_that_helps():
     labels = torch.tensor([[[0, 9]]], dtype=torch.uint8)
     with pytest.raises(ConfigError, match=r"label 9.*set vqgan_seg\.channels=10"):

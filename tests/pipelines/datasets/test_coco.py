@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nuwa_model.tokenizers.labels import UNKNOWN_LABEL
+
 IMAGES = [
     {
         "license": 3,
@@ -99,11 +101,12 @@ def test_things_are_painted_over_stuff_once(tmp_path, listed, write):
     sketched, empty = listed("coco", root)
     assert empty.sketch_uri == ""
     labels = np.asarray(Image.open(sketched.sketch_uri))
+    unknown = UNKNOWN_LABEL
     assert labels.tolist() == [
-        [0, 0, 0, 1, 124, 124],
-        [0, 4, 4, 1, 124, 124],
-        [0, 4, 4, 1, 124, 124],
-        [0, 0, 0, 1, 124, 124],
+        [unknown, unknown, unknown, 1, 124, 124],
+        [unknown, 4, 4, 1, 124, 124],
+        [unknown, 4, 4, 1, 124, 124],
+        [unknown, unknown, unknown, 1, 124, 124],
     ]
     written = (tmp_path / "store").rglob("*.png")
     times = {path: path.stat().st_mtime_ns for path in written}
@@ -118,6 +121,12 @@ def test_other_annotations_are_painted_elsewhere(tmp_path, listed, write):
     after = listed("coco", root)[0].sketch_uri
     assert before != after
     assert np.asarray(Image.open(before)).max() == np.asarray(Image.open(after)).max() == 4
+
+
+def test_without_stuff_what_is_no_thing_is_background(tmp_path, listed, write):
+    root = annotated(write, tmp_path / "coco", instances=INSTANCES)
+    labels = np.asarray(Image.open(listed("coco", root)[0].sketch_uri))
+    assert labels[:, :3].tolist() == [[0, 0, 0], [0, 4, 4], [0, 4, 4], [0, 0, 0]]
 
 
 @pytest.mark.parametrize(
