@@ -24,6 +24,7 @@ from pipelines.training import checkpoint
 from pipelines.training.launch import launch
 from pipelines.training.vqgan import train_each
 from pipelines.training.vqgan_plan import ARTIFACT_KINDS, VQGANPlan
+from pipelines.training.vqgan_samples import NEWEST
 
 _TOLD = ("fingerprint", "psnr", "ssim", "pixel_accuracy", "fwiou", "codes_alive", "perplexity")
 
@@ -61,6 +62,7 @@ def _train(plans: Sequence[VQGANPlan], num_workers: int) -> None:
     steps = sum(plan.training.steps for plan in plans)
     with ExitStack() as leases:
         for plan in plans:
+            print(f"reconstructions of {plan.content} while training: {plan.samples}/{NEWEST}")
             versions = {"clips": plan.clips_version}
             leases.enter_context(lease(plan.store, plan.name, "reader", versions=versions))
         launch(train_each, plans, root=plans[0].root, num_workers=num_workers, steps=steps)

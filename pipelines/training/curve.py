@@ -9,6 +9,9 @@ from typing import Any
 from pipelines import storage
 
 
+_KEPT = ("step", "task", "loss", "codes_alive", "perplexity")
+
+
 class Curve:
     """One record for each task of each window of ``log_every`` steps.
 
@@ -54,7 +57,7 @@ class Curve:
 
 
 def decimate(records: Iterable[Mapping[str, Any]], most: int = 500) -> list[dict[str, Any]]:
-    """Step, task and loss of at most ``most`` records, evenly spread, the last one included."""
-    points = [{key: record[key] for key in ("step", "task", "loss")} for record in records]
+    """What matters of at most ``most`` records, evenly spread, the last one included."""
+    points = [{key: record[key] for key in _KEPT if key in record} for record in records]
     stride = -(-len(points) // most) or 1
     return points[::-1][::stride][::-1]

@@ -25,7 +25,8 @@ from pipelines.training.observers import Observers
 from pipelines.training.owner import Owner
 from pipelines.training.ranks import Ranks, from_first_rank, join_ranks
 from pipelines.training.vqgan_plan import VQGANPlan
-from pipelines.training.vqgan_quality import draw_reconstructions, measure
+from pipelines.training.vqgan_quality import draw_reconstructions, measure, to_draw
+from pipelines.training.vqgan_samples import SampleGrids, measured_pictures
 from pipelines.training.vqgan_step import VQGANStep
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class _Loop:
         self._plan, self._observers, self._owner, self._ranks = plan, observers, owner, ranks
         self._work = VQGANStep(plan.vqgan, plan.training, precision=choose_precision())
         self._pictures = plan.pictures("train")
-        self._curve = Curve()
+        self._curve, self._grids = Curve(), SampleGrids(plan, self._pictures)
         self._step, self._seconds = 0, 0.0
         self._resume()
 
@@ -93,7 +94,7 @@ class _Loop:
             self._observe(losses)
             is_last = self._step == training.steps
             if is_last or self._step % training.log_every == 0:
-                self._curve.close_window(self._step)
+                self._log()
             if is_last or self._step % training.checkpoint_every == 0:
                 self._save(losses["loss"])
 
@@ -104,9 +105,7 @@ class _Loop:
 
     def _publish(self, model: VQGAN) -> None:
         plan = self._plan
-        validation = plan.pictures("validation")
-        split = "validation" if len(validation) else "train"
-        measured = validation if len(validation) else self._pictures
+        split, measured = measured_pictures(plan, self._pictures)
         metadata = {
             "fingerprint": model.fingerprint,
             **measure(model, measured),
@@ -121,7 +120,8 @@ class _Loop:
         }
         with TemporaryDirectory() as folder:
             model.save_pretrained(folder)
-            draw_reconstructions(model, measured, Path(folder) / RECONSTRUCTIONS)
+            drawn = draw_reconstructions(model, to_draw(measured))
+            (Path(folder) / RECONSTRUCTIONS).write_bytes(drawn)
             self._owner.check()
             artifacts.publish(
                 plan.store, plan.kind, plan.name, folder, config=plan.config, metadata=metadata
@@ -163,7 +163,15 @@ class _Loop:
         for name, loss in losses.items():
             self._curve.add(name, loss)
         if self._ranks.is_first:
-            self._observers.on_step(self._step, f"loss {losses['reconstruction']:.4f}")
+            told = f"loss {losses['reconstruction']:.4f}"
+            told += f" codes {self._work.codebook_use.alive}/{self._plan.vqgan.codebook_size}"
+            self._observers.on_step(self._step, told)
+
+    def _log(self) -> None:
+        use = self._work.codebook_use
+        self._curve.close_window(
+            self._step, codes_alive=use.alive, perplexity=round(use.perplexity, 2)
+        )
 
     def _resume(self) -> None:
         newest = from_first_rank(lambda: checkpoint.newest(self._plan.store, self._plan.name))
@@ -199,6 +207,8 @@ class _Loop:
             "curve": self._curve.state(),
         }
         self._owner.check()
+        self._grids.write(self._work.model, self._step)
+        self._curve.write(storage.join(plan.root, "curve.jsonl"))
         artifacts.delete(plan.store, checkpoint.KIND, name)
         with TemporaryDirectory() as folder:
             torch.save(state, Path(folder) / _STATE)

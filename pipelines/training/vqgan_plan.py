@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nuwa_model.config import VQGANConfig
+from pipelines import storage
 from pipelines.config import TokenizerTrainingConfig
 from pipelines.loading.pictures import Content, Pictures
 from pipelines.training.run import run_root
@@ -45,6 +46,11 @@ class VQGANPlan:
     def root(self) -> str:
         """Folder of what the run keeps beside its artifact."""
         return run_root(self.store, self.name)
+
+    @property
+    def samples(self) -> str:
+        """Folder of what the model in training makes of pictures."""
+        return storage.join(self.root, "samples")
 
     def pictures(self, split: str) -> Pictures:
         """Pictures of a split."""

@@ -1,6 +1,6 @@
 """How well a trained VQ-GAN does, in numbers and in one picture."""
 
-from pathlib import Path
+import io
 
 import numpy as np
 import torch
@@ -66,14 +66,20 @@ def measure(model: VQGAN, pictures: Pictures) -> dict[str, float]:
     return {"psnr": float(psnr(*pair)), "ssim": float(ssim(*pair)), **common}
 
 
-def draw_reconstructions(model: VQGAN, pictures: Pictures, path: Path) -> None:
-    """Write a PNG with a row of originals above a row of what the model makes of them."""
-    originals = pictures.at(_spread(len(pictures), MOST_DRAWN))
+def to_draw(pictures: Pictures) -> UInt8[np.ndarray, "b H W *c"]:
+    """The few pictures that people are shown, evenly spread and always the same."""
+    return pictures.at(_spread(len(pictures), MOST_DRAWN))
+
+
+def draw_reconstructions(model: VQGAN, originals: UInt8[np.ndarray, "b H W *c"]) -> bytes:
+    """A PNG with a row of originals above a row of what the model makes of them."""
     decoded, _ = reconstruct(model, originals)
     rows = np.stack([originals, decoded.numpy()])
     if model.is_for_sketches:
         rows = label_colors(model.config.channels)[rows]
-    Image.fromarray(rearrange(rows, "r b H W c -> (r H) (b W) c")).save(path)
+    stream = io.BytesIO()
+    Image.fromarray(rearrange(rows, "r b H W c -> (r H) (b W) c")).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _to_unit(pixels: UInt8[Tensor, "b H W c"]) -> Float[Tensor, "b c H W"]:

@@ -20,7 +20,7 @@ from nuwa_model.tokenizers.vqgan.losses import (
     sketch_loss,
 )
 from nuwa_model.tokenizers.vqgan.perceptual import LPIPS
-from nuwa_model.tokenizers.vqgan.quantize import CodebookTrainer
+from nuwa_model.tokenizers.vqgan.quantize import CodebookTrainer, CodebookUse
 from pipelines.config import TokenizerTrainingConfig
 from pipelines.training.ema import AveragedWeights
 from pipelines.training.engine import Precision, initialize, take_step
@@ -74,6 +74,11 @@ class VQGANStep:
             width = min(_MOST_DISCRIMINATOR_WIDTH, 2 * vqgan.width)
             self._critic = Discriminator(vqgan.channels, width=width)
             self._critic_engine = _start(self._critic, training)
+
+    @property
+    def codebook_use(self) -> CodebookUse:
+        """Of the last steps, on all ranks."""
+        return self._codebook.use
 
     def take(
         self, images: Float[Tensor, "b c H W"], *, learning_rate: float, is_adversarial: bool

@@ -1,4 +1,7 @@
+import io
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from pipelines.jobs.train_vqgan import make_plan, train_vqgan
 from pipelines.training import checkpoint
 from pipelines.training.observers import Observers
 from pipelines.training.vqgan import learning_rate, train_rank
+from pipelines.training.vqgan_samples import MOST_KEPT, SampleGrids, is_kept
 from tests.lpips import write_lpips
 from tests.pipelines.drawn_clips import config_of, fill
 
@@ -106,6 +110,72 @@ def test_pictures_are_compared_by_lpips_where_its_files_are_given(tmp_path, monk
 def test_lpips_needs_both_of_its_files(tmp_path):
     with pytest.raises(ConfigError, match=r"two files, but vgg16 is 'x' and lpips ''"):
         config_of(tmp_path, "vqgan_training.vgg16=x")
+
+
+def grids_of(artifact, store):
+    folder = Path(store) / "runs" / artifact.name / "samples"
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_every_checkpoint_leaves_a_grid_of_reconstructions_that_stays(tmp_path):
+    fill(tmp_path, train=2, validation=2)
+    artifact = train(tmp_path)
+    grids = grids_of(artifact, tmp_path)
+    assert sorted(grids) == ["newest.png", *(f"step-0000000{step}.png" for step in (2, 4, 6))]
+    assert grids["newest.png"] == grids["step-00000006.png"]
+    assert grids["newest.png"] == (Path(artifact.uri) / "reconstructions.png").read_bytes()
+    assert grids["step-00000002.png"] != grids["step-00000004.png"]
+    with Image.open(io.BytesIO(grids["newest.png"])) as picture:
+        assert picture.size == (6 * 32, 2 * 32)
+
+
+def test_a_run_that_goes_on_draws_the_grids_of_one_never_stopped(tmp_path):
+    for name in ("whole", "cut"):
+        fill(tmp_path / name)
+    with pytest.raises(PowerCutError):
+        train(tmp_path / "cut", observers=cut_at(5))
+    cut, whole = train(tmp_path / "cut"), train(tmp_path / "whole")
+    assert grids_of(cut, tmp_path / "cut") == grids_of(whole, tmp_path / "whole")
+
+
+def test_drawing_takes_no_random_number_and_changes_no_weight(tmp_path):
+    fill(tmp_path)
+    plan = make_plan(config_of(tmp_path), "frames")
+    model = VQGAN(plan.vqgan).train()
+    fingerprint, state = model.fingerprint, torch.get_rng_state()
+    SampleGrids(plan, plan.pictures("train")).write(model, 2)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.fingerprint == fingerprint
+    assert model.training
+
+
+def test_a_long_run_keeps_no_more_grids_than_a_person_looks_at():
+    for steps, every in ((200_000, 200), (6, 2), (1001, 10), (99, 1), (5, 100)):
+        changes = [
+            f"vqgan_training.{k}={v}" for k, v in (("steps", steps), ("checkpoint_every", every))
+        ]
+        training = config_of("anywhere", *changes).vqgan_training
+        kept = [step for step in {*range(every, steps, every), steps} if is_kept(step, training)]
+        assert len(kept) <= MOST_KEPT + 1
+        assert len(kept) == -(-steps // every) or len(kept) > MOST_KEPT // 2 - 1
+        assert steps in kept
+
+
+def test_the_curve_tells_how_the_codebook_is_used_and_lies_beside_the_grids(tmp_path):
+    fill(tmp_path)
+    artifact = train(tmp_path)
+    lines = (tmp_path / "runs" / artifact.name / "curve.jsonl").read_text().splitlines()
+    assert lines
+    for record in map(json.loads, lines):
+        assert 1 <= record["codes_alive"] <= 64
+        assert 1 <= record["perplexity"] <= 64
+
+
+def test_a_watcher_is_told_how_many_codes_live(tmp_path):
+    fill(tmp_path)
+    notes = []
+    train(tmp_path, observers=Observers(on_step=lambda _done, note: notes.append(note)))
+    assert all(re.fullmatch(r"loss \d+\.\d{4} codes \d+/64", note) for note in notes)
 
 
 def test_a_damaged_checkpoint_is_passed_by(tmp_path, caplog):
@@ -228,6 +298,14 @@ def test_the_job_trains_both_tokenizers_on_ray_and_then_has_nothing_to_do(tmp_pa
     fill(tmp_path, sketches=True)
     config = config_of(tmp_path)
     record = train_vqgan(config)
+    told = capsys.readouterr().out
+    for content, name in (
+        ("frames", names.vqgan_name(config)),
+        ("sketches", names.vqgan_seg_name(config)),
+    ):
+        place = tmp_path / "runs" / name / "samples/newest.png"
+        assert f"reconstructions of {content} while training: {place}" in told
+        assert place.exists()
     assert not record["was_complete"]
     assert record["fingerprint"] == VQGAN.from_pretrained(record["artifact"]).fingerprint
     assert record["sketches"]["pixel_accuracy"] > 0

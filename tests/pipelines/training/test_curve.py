@@ -38,3 +38,11 @@ def test_a_long_curve_is_thinned_to_its_last_point():
         {k: r[k] for k in ("step", "task", "loss")} for r in records[:3]
     ]
     assert decimate([]) == []
+
+
+def test_a_thinned_curve_keeps_how_the_codebook_is_used():
+    curve = Curve()
+    curve.add("reconstruction", 1.0)
+    records = curve.close_window(1, codes_alive=7, perplexity=2.5, gradient_norm=1.0)
+    told = {"step": 1, "task": "reconstruction", "loss": 1.0, "codes_alive": 7, "perplexity": 2.5}
+    assert decimate(records) == [told]
