@@ -14,7 +14,10 @@ from nuwa_model.errors import NuwaError, UnknownNameError
 
 FLOWS: Mapping[str, tuple[str, str]] = {
     "prepare-data": ("flows.prepare_data:prepare_data", "videos and images to clips"),
-    "train-tokenizer": ("flows.train_tokenizer:train_tokenizer", "clips to a VQ-GAN"),
+    "train-tokenizer": (
+        "flows.train_tokenizer:train_tokenizer",
+        "clips or a data set to a VQ-GAN, and a report",
+    ),
     "tokenize": ("flows.tokenize_clips:tokenize", "clips to tokens"),
     "retokenize": ("flows.retokenize:retokenize", "new or changed sources to tokens"),
     "retry-errors": ("flows.retry_errors:retry_errors", "another try for sources that failed"),

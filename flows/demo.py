@@ -7,9 +7,8 @@ from flows.finetune import finetune
 from flows.jobs import stop_jobs
 from flows.prepare_data import prepare_data
 from flows.pretrain import pretrain
-from flows.stages import Settings
+from flows.stages import Settings, run_stage
 from flows.tokenize_clips import tokenize
-from flows.train_tokenizer import train_tokenizer
 
 
 @flow(name="demo", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
@@ -17,7 +16,7 @@ def demo(preset: str = "tiny", run: str | None = None, overrides: tuple[str, ...
     """Videos to clips to tokens to a model to samples to a report."""
     settings = Settings(preset, run, overrides)
     prepare_data(*settings)
-    train_tokenizer(*settings)
+    run_stage("train_vqgan", settings)  # the flow would write a report, as evaluate does
     tokenize(*settings)
     pretrain(*settings)
     if settings.config.finetuning.steps > 0:

@@ -1,7 +1,9 @@
 import re
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from flows.cli import FLOWS
 
@@ -42,6 +44,26 @@ def test_a_flow_runs_here_and_now_and_is_quick_the_second_time(nuwa, small):
     again = nuwa("run", "prepare-data", "--set", *small)
     assert "train_text_tokenizer is already complete" in again.stdout
     assert "decoded=0" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_tokenizer_is_trained_from_a_folder_of_images_with_nothing_prepared(nuwa, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (4, 6, 3), np.uint8)
+        Image.fromarray(pixels).resize((60, 40)).save(tmp_path / f"photos/{number}.jpg")
+    settings = (
+        *("dataset.name=folder", f"dataset.root={tmp_path / 'photos'}", "clips.num_workers=1"),
+        *(f"store={tmp_path / 'store'}", "vqgan_training.steps=2", "vqgan_training.batch_size=2"),
+    )
+    first = nuwa("run", "train-tokenizer", "--set", *settings)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "has no clips yet: they are cut from folder first" in first.stdout
+    assert f"Report: {tmp_path / 'store/report/index.html'}" in first.stdout
+    assert (tmp_path / "store/report/index.html").exists()
+    again = nuwa("run", "train-tokenizer", "--set", *settings)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "decode_clips" not in again.stdout
 
 
 def test_a_failing_job_ends_the_command_in_one_line(nuwa, small):

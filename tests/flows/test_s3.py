@@ -12,6 +12,7 @@ def test_the_whole_demo_works_in_a_bucket_and_repeating_it_makes_nothing_new(nuw
     first = nuwa("run", "demo", "--set", f"store={store}", timeout=1500)
     assert first.returncode == 0, first.stdout + first.stderr
     assert f"Report: {store}/report/index.html" in first.stdout
+    assert first.stdout.count("✓ score") == 1
     assert b"</html>" in storage.read_bytes(f"{store}/report/index.html")
     kinds = {"text_tokenizer", "vqgan", "vqgan_seg", "checkpoint", "export", "samples"}
     assert kinds <= set(artifacts.list_kinds(store))
