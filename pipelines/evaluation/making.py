@@ -25,13 +25,12 @@ class Reported(NamedTuple):
 VQGAN = (
     Reported("psnr", "PSNR", "dB"),
     Reported("ssim", "SSIM"),
-    Reported("codes_alive", "codes_alive", "tokens"),
 )
 VQGAN_SEG = (
     Reported("pixel_accuracy", "PA", "share"),
     Reported("fwiou", "FWIoU", "share"),
-    Reported("codes_alive", "codes_alive", "tokens"),
 )
+CODES_ALIVE = "codes alive"
 EXPORT = (
     Reported("validation_loss", "validation loss", "nats a token"),
     Reported("tokens_per_s", "training speed", "tokens a second"),
@@ -41,11 +40,13 @@ EXPORT = (
 def score_vqgan(material: Material) -> Iterator[Score | LeftOut]:
     """Fidelity of the frame tokenizer, and how much of its codebook lives."""
     yield from _reported("vqgan", material.vqgan, VQGAN)
+    yield from _codebook_use("vqgan", material.vqgan)
 
 
 def score_vqgan_seg(material: Material) -> Iterator[Score | LeftOut]:
     """Agreement of the sketch tokenizer's label maps with the originals."""
     yield from _reported("vqgan_seg", material.vqgan_seg, VQGAN_SEG)
+    yield from _codebook_use("vqgan_seg", material.vqgan_seg)
 
 
 def score_training(material: Material) -> Iterator[Score | LeftOut]:
@@ -103,6 +104,37 @@ def _reported(
                 unit=entry.unit,
                 note=_note(artifact.metadata),
             )
+
+
+def _codebook_use(task: str, artifact: Artifact | None) -> Iterator[Score | LeftOut]:
+    """Codes used at all, and the perplexity of their use, beside the size of the codebook."""
+    metrics = f"{CODES_ALIVE}, perplexity"
+    if artifact is None:
+        yield LeftOut(task, metrics, "there is no artifact")
+        return
+    told, count = artifact.metadata, _count(artifact.metadata)
+    missing = sorted({"codebook_size", "codes_alive", "perplexity"} - told.keys())
+    if missing:
+        yield LeftOut(task, metrics, f"{artifact.name} does not say its {', '.join(missing)}")
+        return
+    size, alive, perplexity = (told[k] for k in ("codebook_size", "codes_alive", "perplexity"))
+    where = f"; {note}" if (note := _note(told)) else ""
+    yield Score(
+        task=task,
+        metric=CODES_ALIVE,
+        value=alive / size,
+        num_samples=count,
+        unit="share",
+        note=f"{alive:,} of {size:,} tokens{where}",
+    )
+    yield Score(
+        task=task,
+        metric="perplexity",
+        value=float(perplexity),
+        num_samples=count,
+        unit="tokens",
+        note=f"{100 * perplexity / size:.3g} % of the codebook{where}",
+    )
 
 
 def _note(metadata: Mapping[str, Any]) -> str:

@@ -60,6 +60,8 @@ class Report:
     @property
     def _flow(self) -> str:
         """What makes the page again; ``demo`` would add other clips to a user's own."""
+        if self.material.export is None:
+            return "train-tokenizer"
         is_all_named = self.material.datasets == (self.material.config.dataset.name,)
         return "demo" if is_all_named else "evaluate"
 
@@ -73,6 +75,7 @@ class Report:
         material = self.material
         return environment.from_string(template.read_text(encoding="utf-8")).render(
             material=material,
+            has_videos=any(clip.kind == "video" for clip in material.clips.values()),
             tiles=key_numbers(material, self.scores),
             galleries=galleries(material),
             reconstructions=_reconstructions(material),
@@ -132,7 +135,7 @@ def _artifacts(material: Material) -> list[Artifact]:
 
 def _reconstructions(material: Material) -> dict[str, str]:
     """Title to picture, for each tokenizer that drew one."""
-    titles = {"vqgan": "Frames", "vqgan_seg": "Sketches"}
+    titles = {"vqgan": "Frames", "vqgan_seg": "Sketches, a color for each class"}
     return {
         titles[artifact.kind]: picture_uri(
             storage.read_bytes(storage.join(artifact.root, RECONSTRUCTIONS)),
@@ -154,7 +157,12 @@ def _charts(material: Material) -> dict[str, str]:
     for artifact in _artifacts(material):
         curves = curves_of(artifact.metadata.get("curve", ()))
         if artifact.kind in titles and curves:
-            drawn[titles[artifact.kind]] = curve_chart(curves, name=artifact.name, value="loss")
+            title = titles[artifact.kind]
+            drawn[title] = curve_chart(curves, name=artifact.name, value="loss")
+            codes = codes_of(artifact.metadata["curve"])
+            if codes:
+                name = f"{artifact.name}-codes"
+                drawn[f"{title}: codebook"] = curve_chart(codes, name=name, value="tokens")
     return drawn
 
 
@@ -164,3 +172,13 @@ def curves_of(records: Iterable[Mapping[str, Any]]) -> Curves:
     for record in records:
         curves.setdefault(record["task"], []).append((record["step"], record["loss"]))
     return curves
+
+
+def codes_of(records: Iterable[Mapping[str, Any]]) -> Curves:
+    """The use of the codebook over a training that told of it; nothing if it did not."""
+    names = {"codes_alive": "alive", "perplexity": "perplexity"}
+    curves: dict[str, dict[float, float]] = {}
+    for record in records:
+        for key in names.keys() & record.keys():
+            curves.setdefault(names[key], {})[record["step"]] = record[key]
+    return {name: sorted(points.items()) for name, points in sorted(curves.items())}

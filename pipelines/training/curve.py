@@ -8,7 +8,6 @@ from typing import Any
 
 from pipelines import storage
 
-
 _KEPT = ("step", "task", "loss", "codes_alive", "perplexity")
 
 

@@ -46,12 +46,13 @@ def measure(model: VQGAN, pictures: Pictures) -> dict[str, float]:
 
     Returns:
         ``psnr`` (dB) and ``ssim`` of frames, ``pixel_accuracy`` and ``fwiou`` of sketches, and for
-        both ``codes_alive``, ``perplexity`` and ``num_validation``.
+        both ``codebook_size``, ``codes_alive``, ``perplexity`` and ``num_validation``.
     """
     originals = pictures.at(_spread(len(pictures), MOST_MEASURED))
     decoded, counts = reconstruct(model, originals)
     use = codebook_use(counts)
     common = {
+        "codebook_size": len(counts),
         "codes_alive": use.alive,
         "perplexity": round(use.perplexity, 2),
         "num_validation": len(originals),

@@ -128,7 +128,8 @@ def _publish_models(config, folder, scenes):
         for step in steps
         for part, level in (("reconstruction", 1.0), ("perceptual", 0.6))
     ]
-    metadata = {"psnr": 27.4, "ssim": 0.93, "codes_alive": 201, "curve": curve}
+    use = {"codebook_size": 64, "codes_alive": 48, "perplexity": 16.0}
+    metadata = {"psnr": 27.4, "ssim": 0.93, **use, "curve": curve}
     tree = config_tree(config)
     artifacts.publish(
         config.store, "vqgan", names.vqgan_name(config), vqgan, config=tree, metadata=metadata
