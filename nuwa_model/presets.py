@@ -118,7 +118,6 @@ SKETCH_VQGANS: Mapping[str, VQGANConfig] = {
         latent_channels=32,
         codebook_size=64,
         codebook_dim=8,
-        is_local=True,
     ),
     "base": VQGANConfig(
         channels=183,

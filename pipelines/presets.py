@@ -36,10 +36,11 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             num_workers=0,
         ),
         vqgan_seg_training=TokenizerTrainingConfig(
-            steps=150,
+            # No token of a sketch is ever predicted, so that they need not be few.
+            steps=300,
             batch_size=8,
+            learning_rate=5e-3,
             adversarial_weight=0.0,
-            rate_weight=0.4,
             log_every=10,
             num_workers=0,
         ),
