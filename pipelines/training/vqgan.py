@@ -207,7 +207,8 @@ class _Loop:
             "curve": self._curve.state(),
         }
         self._owner.check()
-        self._grids.write(self._work.model, self._step)
+        with self._work.averaged() as model:
+            self._grids.write(model, self._step)
         self._curve.write(storage.join(plan.root, "curve.jsonl"))
         artifacts.delete(plan.store, checkpoint.KIND, name)
         with TemporaryDirectory() as folder:
