@@ -1,30 +1,20 @@
-"""Job: train the tokenizers of frames and, where the store has any, of sketches.
+"""Job: train the tokenizers of frames and, where the store has any, of sketches."""
 
-``pipelines.training.vqgan`` says how, and why without DeepSpeed.
-"""
-
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from nuwa_model.config import VQGANConfig
 from nuwa_model.errors import ConfigError
-from pipelines import artifacts, cluster, names, storage
+from pipelines import artifacts, names
 from pipelines.artifacts import Artifact
 from pipelines.command import run_job
-from pipelines.config import RunConfig, TokenizerTrainingConfig, config_tree
+from pipelines.config import RunConfig, TokenizerTrainingConfig
 from pipelines.errors import StoreError
 from pipelines.loading.pictures import KINDS, Content
 from pipelines.run_tokenizers import given
-from pipelines.store.leases import lease
 from pipelines.store.table import StoreTable
-from pipelines.training import checkpoint
-from pipelines.training.launch import launch
-from pipelines.training.vqgan import train_each
 from pipelines.training.vqgan_plan import ARTIFACT_KINDS, VQGANPlan
-from pipelines.training.vqgan_samples import NEWEST
+from pipelines.training.vqgan_runs import plan_run, train_runs
 
 _TOLD = ("fingerprint", "psnr", "ssim", "pixel_accuracy", "fwiou", "codes_alive", "perplexity")
 
@@ -43,7 +33,7 @@ def train_vqgan(config: RunConfig) -> dict[str, Any]:
     missing = [content for content in contents if not _is_complete(config, content)]
     plans = [make_plan(config, content) for content in missing]
     for num_workers, alike in groupby(plans, key=lambda plan: plan.training.num_workers):
-        _train(list(alike), num_workers)
+        train_runs(list(alike), num_workers=num_workers)
     told = {content: {"skipped": reason} for content, reason in skipped.items()}
     told |= {content: _tell(config, content, is_new=content in missing) for content in contents}
     return {**told["frames"], "was_complete": not missing, "sketches": told["sketches"]}
@@ -56,16 +46,6 @@ def _skipped(config: RunConfig, content: Content) -> str:
         return f"{tokenizer} is given"
     has_none = content == "sketches" and not _count_clips(config.store, content)
     return "the clips table has no sketches" if has_none else ""
-
-
-def _train(plans: Sequence[VQGANPlan], num_workers: int) -> None:
-    steps = sum(plan.training.steps for plan in plans)
-    with ExitStack() as leases:
-        for plan in plans:
-            print(f"reconstructions of {plan.content} while training: {plan.samples}/{NEWEST}")
-            versions = {"clips": plan.clips_version}
-            leases.enter_context(lease(plan.store, plan.name, "reader", versions=versions))
-        launch(train_each, plans, root=plans[0].root, num_workers=num_workers, steps=steps)
 
 
 def _is_complete(config: RunConfig, content: Content) -> bool:
@@ -99,30 +79,8 @@ def make_plan(config: RunConfig, content: Content) -> VQGANPlan:
             f"{config.store} has no {content} of split train: give the data set more sources, or "
             "lower dataset.validation_fraction, and run prepare-data."
         )
-    store = storage.absolute(config.store)
-    begun = checkpoint.newest(store, name)
-    newest = StoreTable(store, "clips").version()
-    num_workers = cluster.num_ranks(training.num_workers, training.batch_size)
-    return VQGANPlan(
-        store=store,
-        name=name,
-        content=content,
-        vqgan=vqgan,
-        training=replace(
-            training,
-            num_workers=num_workers,
-            vgg16=_absolute(training.vgg16),
-            lpips=_absolute(training.lpips),
-        ),
-        size=config.clips.size,
-        clips_version=begun.metadata["clips_version"] if begun else newest,
-        config=config_tree(config),
-    )
-
-
-def _absolute(path: str) -> str:
-    """For ranks, which work in other folders."""
-    return storage.absolute(path) if path else ""
+    kind = ARTIFACT_KINDS[content]
+    return plan_run(config, kind, name, content=content, vqgan=vqgan, training=training)
 
 
 def _settings(

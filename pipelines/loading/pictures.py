@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import torch
+from einops import reduce
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -37,14 +38,25 @@ class Pictures:
         encoded: One JPEG or PNG each.
         content: Frames or sketches.
         size: Height and width that each must have.
+        shrink: Pixels along each side of a frame that are averaged into one.
     """
 
-    def __init__(self, encoded: pa.ChunkedArray, content: Content, *, size: int) -> None:
-        self._encoded, self._content, self._size = encoded, content, size
+    def __init__(
+        self, encoded: pa.ChunkedArray, content: Content, *, size: int, shrink: int = 1
+    ) -> None:
+        self._encoded, self._content = encoded, content
+        self._size, self._shrink = size, shrink
 
     @classmethod
     def load(
-        cls, store: str, content: Content, split: str, *, size: int, version: int | None = None
+        cls,
+        store: str,
+        content: Content,
+        split: str,
+        *,
+        size: int,
+        shrink: int = 1,
+        version: int | None = None,
     ) -> "Pictures":
         """Read a split of one version of the clips table; none are there if nothing fits.
 
@@ -58,7 +70,7 @@ class Pictures:
             for rows in table.iter_shards(["frames"], where=where, version=version)
             for chunk in rows.column("frames").chunks
         ]
-        return cls(pa.chunked_array(parts, type=pa.binary()), content, size=size)
+        return cls(pa.chunked_array(parts, type=pa.binary()), content, size=size, shrink=shrink)
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -71,12 +83,13 @@ class Pictures:
             ConfigError: A picture is not as large as promised.
             StoreError: A picture is damaged.
         """
-        return np.stack(
+        pixels = np.stack(
             [
                 decode_picture(self._encoded[int(place)].as_py(), self._content, size=self._size)
                 for place in places
             ]
         )
+        return pixels if self._shrink == 1 else average_down(pixels, self._shrink)
 
 
 def decode_picture(encoded: bytes, content: Content, *, size: int) -> UInt8[np.ndarray, "H W *c"]:
@@ -97,6 +110,16 @@ def decode_picture(encoded: bytes, content: Content, *, size: int) -> UInt8[np.n
             return np.asarray(picture.convert(_MODES[content]))
     except (UnidentifiedImageError, OSError) as error:
         raise StoreError(f"A picture of the clips table cannot be decoded: {error}.") from error
+
+
+def average_down(pixels: UInt8[np.ndarray, "b H W c"], times: int) -> UInt8[np.ndarray, "b h w c"]:
+    """Average squares of ``times`` × ``times`` pixels, to the nearest byte; halves are rounded up.
+
+    Sums are whole numbers, so that the result is the same everywhere.
+    """
+    area = times * times
+    sums = reduce(pixels.astype(np.uint32), "b (h i) (w j) c -> b h w c", "sum", i=times, j=times)
+    return ((sums + area // 2) // area).astype(np.uint8)
 
 
 def to_images(

@@ -19,28 +19,27 @@ class VQGANPlan:
 
     Attributes:
         store: Root of the store; absolute.
+        kind: Of the artifact.
         name: Of the artifact and of the run.
         content: What is tokenized.
         vqgan: Shape of the model.
         training: How to train.
-        size: Height and width of the pictures.
+        size: Height and width of the pictures it is trained on.
+        shrink: Pixels of the clips, along each side, that are averaged into one of these.
         clips_version: Version of the clips table that is read, pinned when the run began.
         config: The resolved settings, for manifests.
     """
 
     store: str
+    kind: str
     name: str
     content: Content
     vqgan: VQGANConfig
     training: TokenizerTrainingConfig
     size: int
+    shrink: int = 1
     clips_version: int
     config: Mapping[str, Any]
-
-    @property
-    def kind(self) -> str:
-        """Of the artifact."""
-        return ARTIFACT_KINDS[self.content]
 
     @property
     def root(self) -> str:
@@ -55,5 +54,10 @@ class VQGANPlan:
     def pictures(self, split: str) -> Pictures:
         """Pictures of a split."""
         return Pictures.load(
-            self.store, self.content, split, size=self.size, version=self.clips_version
+            self.store,
+            self.content,
+            split,
+            size=self.size * self.shrink,
+            shrink=self.shrink,
+            version=self.clips_version,
         )
