@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from pipelines import artifacts, storage
 from pipelines.artifacts import Artifact
 from pipelines.config import config_tree
@@ -16,6 +14,7 @@ from pipelines.evaluation.command import command_for
 from pipelines.evaluation.gallery import galleries, picture_uri
 from pipelines.evaluation.goals import key_numbers
 from pipelines.evaluation.material import Material
+from pipelines.evaluation.page import make_environment
 from pipelines.evaluation.records import LeftOut, Score
 from pipelines.evaluation.stages import Stage
 
@@ -67,7 +66,7 @@ class Report:
 
     def as_html(self) -> str:
         """The content of ``index.html``."""
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+        environment = make_environment()
         environment.filters["number"] = number
         environment.filters["goal"] = goal
         environment.filters["duration"] = duration
