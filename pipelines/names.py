@@ -8,6 +8,7 @@ what happens when there is none of that name.
 from dataclasses import asdict
 from typing import Any
 
+from nuwa_model.config import VQGANConfig
 from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
 
 _UNUSED = (("vgg16", ""), ("lpips", ""), ("codebook", "mean"), ("ema_decay", 0.0))
@@ -30,6 +31,14 @@ def vqgan_seg_name(config: RunConfig) -> str:
     """The sketch tokenizer."""
     training = _result_only(config.vqgan_seg_training)
     return f"vqgan_seg-{config_hash(config.vqgan_seg.as_dict(), training, config.clips.size)}"
+
+
+def ablation_name(
+    variant: str, vqgan: VQGANConfig, training: TokenizerTrainingConfig, size: int
+) -> str:
+    """A tokenizer that was trained only to be compared with others, on pictures of that size."""
+    choice = config_hash(vqgan, _result_only(training), size)
+    return f"ablation-{variant}-seed{training.seed}-{choice}"
 
 
 def pretrain_name(config: RunConfig) -> str:

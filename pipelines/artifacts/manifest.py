@@ -23,6 +23,7 @@ MADE_BY: Mapping[str, str] = {
     "text_tokenizer": "prepare-data",
     "vqgan": "train-tokenizer",
     "vqgan_seg": "train-tokenizer",
+    "ablation": "ablate-tokenizer",
     "checkpoint": "pretrain",
     "export": "pretrain",
     "samples": "evaluate",

@@ -3,6 +3,7 @@
 Importing this package loads neither torch nor Ray.
 """
 
+from pipelines.config.ablation import AblationConfig
 from pipelines.config.data import (
     ClipsConfig,
     DatasetConfig,
@@ -15,6 +16,7 @@ from pipelines.config.run import RunConfig, config_hash, config_tree
 from pipelines.config.training import TokenizerTrainingConfig, TrainingConfig
 
 __all__ = [
+    "AblationConfig",
     "ClipsConfig",
     "DatasetConfig",
     "FetchConfig",

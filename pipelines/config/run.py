@@ -10,6 +10,7 @@ from nuwa_model.config import NuwaConfig, VQGANConfig
 from nuwa_model.errors import ConfigError
 from nuwa_model.presets import SKETCH_VQGANS
 from pipelines import storage
+from pipelines.config.ablation import AblationConfig
 from pipelines.config.data import ClipsConfig, DatasetConfig, FetchConfig, TokenizeConfig
 from pipelines.config.generation import GenerationConfig
 from pipelines.config.training import TokenizerTrainingConfig, TrainingConfig
@@ -40,6 +41,7 @@ class RunConfig:
         training: Pre-training.
         finetuning: Fine-tuning, from a pre-trained model.
         generation: What is sampled.
+        ablation: How tokenizers are compared.
     """
 
     store: str = "runs/tiny"
@@ -62,6 +64,7 @@ class RunConfig:
         default_factory=lambda: TrainingConfig(tasks={"T2V": 1.0}, steps=10, learning_rate=2e-4)
     )
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    ablation: AblationConfig = field(default_factory=AblationConfig)
 
     def __post_init__(self) -> None:
         """Refuse contradictions between sections; each section checks itself."""
