@@ -25,7 +25,8 @@ FLOWS: Mapping[str, tuple[str, str]] = {
     "finetune": ("flows.finetune:finetune", "a model to a better one at some tasks"),
     "generate": ("flows.generate:generate", "a model to samples"),
     "evaluate": ("flows.evaluate:evaluate", "samples to a report"),
-    "demo": ("flows.demo:demo", "all of them in a row"),
+    "demo": ("flows.demo:demo", "all of these in a row"),
+    "ablate-tokenizer": ("flows.ablate_tokenizer:ablate_tokenizer", "tokenizers compared"),
 }
 """Where each flow is, as ``module:function``, and what it does."""
 

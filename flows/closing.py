@@ -8,7 +8,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
 from flows.stages import Settings
+from flows.tables import table_lines
 from pipelines import storage
+from pipelines.evaluation.ablation import table
 
 
 def close_with_report(settings: Settings, record: Mapping[str, Any]) -> None:
@@ -26,6 +28,42 @@ def close_with_report(settings: Settings, record: Mapping[str, Any]) -> None:
     create_markdown_artifact(
         f"Report: `{page}`\n\n{markdown(metrics)}", key="report", description="What was measured"
     )
+
+
+def close_with_ablation(page: str) -> None:
+    """Tell the person, and Prefect, how the tokenizers compare.
+
+    Args:
+        page: Uri of the report; the numbers lie beside it.
+    """
+    root = page.rpartition("/")[0]
+    report = json.loads(storage.read_bytes(storage.join(root, "report.json")))
+    for line in (*ablation_lines(report), f"Report: {page}"):
+        get_run_logger().info("%s", line)
+    cells = (table.headers(report), ["---"] * len(table.headers(report)), *table.rows(report))
+    rows = "".join(f"| {' | '.join(row)} |\n" for row in cells)
+    told = (one["says"] for one in report["comparisons"])
+    create_markdown_artifact(
+        "\n\n".join([f"Report: `{page}`", rows, *told]),
+        key="ablation",
+        description="How the tokenizers compare",
+    )
+
+
+def ablation_lines(report: Mapping[str, Any]) -> list[str]:
+    """The table of an ablation, the published one as its template, and the answers.
+
+    Args:
+        report: What ``report.json`` holds.
+    """
+    return [
+        *table_lines(table.headers(report), table.rows(report)),
+        "",
+        *(one["says"] for one in report["comparisons"]),
+        *report["notes"],
+        "The form of the question, not numbers to compare with (NÜWA, Table 4):",
+        *table_lines(table.PAPER_HEADERS, table.paper_rows(report)),
+    ]
 
 
 def closing_lines(page: str, record: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,12 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         headers: Name of each column.
         rows: A cell for each column; ``None`` is left blank.
     """
+    for line in table_lines(headers, rows):
+        print(line)
+
+
+def table_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """The lines that ``print_table`` prints."""
     rows = [list(row) for row in rows]
     cells = [list(headers), *([_text(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -17,12 +23,14 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         bool(rows) and all(isinstance(row[place], int | float | None) for row in rows)
         for place in range(len(headers))
     ]
+    lines = []
     for line in cells:
         padded = [
             cell.rjust(width) if to_right else cell.ljust(width)
             for cell, width, to_right in zip(line, widths, is_number, strict=True)
         ]
-        print("  ".join(padded).rstrip())
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def _text(cell: object) -> str:

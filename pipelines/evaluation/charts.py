@@ -1,4 +1,4 @@
-"""Curves as inline SVG that takes its ink from the page around it."""
+"""Curves and dots as inline SVG that takes its ink from the page around it."""
 
 import io
 import re
@@ -57,6 +57,37 @@ def curve_chart(curves: Curves, *, name: str, value: str) -> str:
         axes.grid(alpha=0.15, color=_INK)
         if len(curves) > 1:
             figure.legend(loc="outside upper left", frameon=False, ncols=min(4, len(curves)))
+        return _inline(figure)
+
+
+def dot_chart(
+    groups: Mapping[str, Sequence[float]], *, name: str, value: str, floor: float | None = None
+) -> str:
+    """Draw a row of dots for each group, with a stroke at its mean.
+
+    Args:
+        groups: Name of a group to its values, at least one each; the first group is on top.
+        name: Tells this drawing's inner names from those of others on the page.
+        value: What the horizontal axis shows.
+        floor: Where a dashed line stands for what chance alone makes.
+
+    Returns:
+        An ``<svg>`` element that needs nothing from outside the page.
+    """
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure = Figure(figsize=(6.4, 0.7 + 0.42 * len(groups)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (color, values) in enumerate(
+            zip(_COLORS * len(groups), groups.values(), strict=False)
+        ):
+            axes.plot(values, [place] * len(values), "o", color=color, alpha=0.6, markersize=6)
+            axes.plot([fmean(values)], [place], "|", color=color, markersize=20, markeredgewidth=2)
+        if floor is not None:
+            axes.axvline(floor, color=_INK, linewidth=0.8, linestyle="--", alpha=0.5)
+        axes.set_yticks(range(len(groups)), list(groups))
+        axes.set_ylim(len(groups) - 0.4, -0.6)
+        axes.set_xlabel(value)
+        axes.grid(alpha=0.15, color=_INK, axis="x")
         return _inline(figure)
 
 

@@ -11,7 +11,7 @@ from pipelines.evaluation.features import LEAST_FRAMES, FeatureExtractor, train_
 from pipelines.evaluation.material import Material
 from pipelines.evaluation.records import LeftOut, Score
 
-_TRAINING_CLIPS = 384
+TRAINING_CLIPS = 384
 """Clips that the built-in extractor learns from: enough for its few weights."""
 
 _FRAMES_A_CLIP = 4
@@ -26,7 +26,7 @@ def score_distances(material: Material) -> Iterator[Score | LeftOut]:
     if not material.tasks:
         return
     try:
-        extractor = train_extractor(material.training_clips(_TRAINING_CLIPS))
+        extractor = train_extractor(material.training_clips(TRAINING_CLIPS))
     except ConfigError as error:
         for task in material.tasks:
             yield LeftOut(task, "Fréchet distance", str(error))

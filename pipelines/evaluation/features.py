@@ -25,7 +25,9 @@ NUM_FEATURES = 32
 LEAST_FRAMES = 2 * NUM_FEATURES
 """Frames below which neither a network is trained nor a covariance of its features estimated."""
 
-_PIXELS = 32
+PIXELS = 32
+"""Height and width at which the built-in networks see a frame."""
+
 _STEPS, _BATCH, _LEARNING_RATE = 150, 64, 3e-3
 
 
@@ -105,7 +107,7 @@ _NONE = np.zeros((0, 1, 1, 3), np.uint8)
 def _prepare(frames: UInt8[np.ndarray, "b H W 3"]) -> Float[Tensor, "b 3 h w"]:
     pictures = rearrange(torch.from_numpy(frames.copy()), "b h w c -> b c h w").float() / 127.5 - 1
     return F.interpolate(
-        pictures, (_PIXELS, _PIXELS), mode="bilinear", antialias=True, align_corners=False
+        pictures, (PIXELS, PIXELS), mode="bilinear", antialias=True, align_corners=False
     )
 
 

@@ -63,8 +63,15 @@ def measure(model: VQGAN, pictures: Pictures) -> dict[str, float]:
         accuracy = pixel_accuracy(found, labels, num_classes=classes)
         fwiou = frequency_weighted_iou(found, labels, num_classes=classes)
         return {"pixel_accuracy": float(accuracy), "fwiou": float(fwiou), **common}
-    pair = [_to_unit(decoded), _to_unit(torch.from_numpy(originals))]
-    return {"psnr": float(psnr(*pair)), "ssim": float(ssim(*pair)), **common}
+    return {**fidelity(decoded, torch.from_numpy(originals)), **common}
+
+
+def fidelity(
+    decoded: UInt8[Tensor, "b H W c"], originals: UInt8[Tensor, "b H W c"]
+) -> dict[str, float]:
+    """``psnr`` (dB) and ``ssim`` of frames."""
+    pair = [_to_unit(decoded), _to_unit(originals)]
+    return {"psnr": float(psnr(*pair)), "ssim": float(ssim(*pair))}
 
 
 def to_draw(pictures: Pictures) -> UInt8[np.ndarray, "b H W *c"]:

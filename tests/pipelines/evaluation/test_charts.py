@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pipelines.evaluation.charts import curve_chart, running_mean
+from pipelines.evaluation.charts import curve_chart, dot_chart, running_mean
 
 
 def test_a_chart_is_one_svg_element_with_the_ink_of_its_page():
@@ -45,3 +45,19 @@ def test_a_running_mean_flattens_noise_and_keeps_both_ends():
     smooth = running_mean(noise)
     assert max(abs(value) for value in smooth[10:-10]) < 0.1
     assert (smooth[0], smooth[-1]) == (noise[0], noise[-1])
+
+
+def test_a_dot_chart_has_a_row_for_each_group_and_a_dot_for_each_value():
+    groups = {"VQ-VAE": [3.0, 3.5, 4.0], "VQ-GAN": [1.0, 1.25]}
+    drawing = ElementTree.fromstring(dot_chart(groups, name="a", value="FID[x]", floor=0.5))
+    assert {"VQ-VAE", "VQ-GAN", "FID[x]"} <= set(drawing.itertext())
+    colors = ("#4c8dff", "#e0793a")
+    dots = {
+        color: [
+            use
+            for use in drawing.iter("{http://www.w3.org/2000/svg}use")
+            if f"fill: {color}" in use.get("style", "") and "opacity" in use.get("style", "")
+        ]
+        for color in colors
+    }
+    assert [len(dots[color]) for color in colors] == [3, 2]
