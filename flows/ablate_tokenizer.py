@@ -4,8 +4,8 @@ from prefect import flow
 
 from flows.closing import close_with_ablation
 from flows.jobs import stop_jobs
-from flows.prepare_data import prepare_data
-from flows.stages import Settings, has_run, run_stage
+from flows.prepare_data import prepare_if_needed
+from flows.stages import Settings, run_stage
 from pipelines.evaluation.ablation.variants import make_variants
 
 
@@ -16,7 +16,6 @@ def ablate_tokenizer(
     """Compare VQ-VAE with VQ-GAN, and more tokens with less compression, as NÜWA's Table 4 does."""
     settings = Settings(preset, run, overrides)
     make_variants(settings.config)  # settings that leave nothing to compare are refused at once
-    if not has_run("decode_clips", settings):
-        prepare_data(*settings)
+    prepare_if_needed(settings)
     record = run_stage("ablate_tokenizer", settings)
     close_with_ablation(record["report"])
