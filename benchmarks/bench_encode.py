@@ -1,7 +1,7 @@
 """How fast a VQ-GAN encodes, against a plain eager loop of the same network, in one run.
 
 THP_MEM_ALLOC_ENABLE=1 python benchmarks/bench_encode.py [--preset nuwa_870m] [--pictures 8]
-    [--batch 4]
+    [--batch 8]
 
 Jobs set that variable for all they start (``pipelines.memory.ask_huge_pages``); here the plain loop
 has it too.
@@ -21,6 +21,7 @@ from torch import nn
 
 from nuwa_model.presets import VQGANS
 from nuwa_model.tokenizers.vqgan import VQGAN
+from pipelines import memory
 
 ROUNDS = 3
 SIDE = 2048  # of the matrices whose product tells the device's rate
@@ -31,8 +32,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="nuwa_870m")
     parser.add_argument("--pictures", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=8)
     arguments = parser.parse_args()
+    memory.keep_freed()  # as the workers of tokenize_clips do
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     config = VQGANS[arguments.preset]
