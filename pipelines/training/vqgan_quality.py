@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int, UInt8
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -48,7 +49,7 @@ def measure(model: VQGAN, pictures: Pictures) -> dict[str, float]:
         ``psnr`` (dB) and ``ssim`` of frames, ``pixel_accuracy`` and ``fwiou`` of sketches, and for
         both ``codebook_size``, ``codes_alive``, ``perplexity`` and ``num_validation``.
     """
-    originals = pictures.at(_spread(len(pictures), MOST_MEASURED))
+    originals = pictures.at(evenly(len(pictures), MOST_MEASURED))
     decoded, counts = reconstruct(model, originals)
     use = codebook_use(counts)
     common = {
@@ -66,6 +67,11 @@ def measure(model: VQGAN, pictures: Pictures) -> dict[str, float]:
     return {**fidelity(decoded, torch.from_numpy(originals)), **common}
 
 
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Places of so many pictures at most, evenly spread over all of them."""
+    return np.arange(min(count, most)) * count // min(count, most)
+
+
 def fidelity(
     decoded: UInt8[Tensor, "b H W c"], originals: UInt8[Tensor, "b H W c"]
 ) -> dict[str, float]:
@@ -76,7 +82,7 @@ def fidelity(
 
 def to_draw(pictures: Pictures) -> UInt8[np.ndarray, "b H W *c"]:
     """The few pictures that people are shown, evenly spread and always the same."""
-    return pictures.at(_spread(len(pictures), MOST_DRAWN))
+    return pictures.at(evenly(len(pictures), MOST_DRAWN))
 
 
 def draw_reconstructions(model: VQGAN, originals: UInt8[np.ndarray, "b H W *c"]) -> bytes:
@@ -92,7 +98,3 @@ def draw_reconstructions(model: VQGAN, originals: UInt8[np.ndarray, "b H W *c"])
 
 def _to_unit(pixels: UInt8[Tensor, "b H W c"]) -> Float[Tensor, "b c H W"]:
     return rearrange(pixels, "b H W c -> b c H W").float() / 255
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    return np.arange(min(count, most)) * count // min(count, most)

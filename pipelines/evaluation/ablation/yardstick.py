@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nuwa_model.metrics.frechet import frechet_distance
@@ -19,7 +18,7 @@ from pipelines.evaluation.distances import TRAINING_CLIPS
 from pipelines.evaluation.features import LEAST_FRAMES, FeatureExtractor, train_extractor
 from pipelines.evaluation.material import Material
 from pipelines.loading.pictures import Pictures, average_down
-from pipelines.training.vqgan_quality import MOST_MEASURED, fidelity, reconstruct
+from pipelines.training.vqgan_quality import MOST_MEASURED, evenly, fidelity, reconstruct
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,3 @@ class Yardstick:
             parameters=sum(weight.numel() for weight in model.parameters()),
             decoded=small,
         )
-
-
-def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """Places of so many pictures at most, evenly spread over all of them."""
-    return np.arange(min(count, most)) * count // min(count, most)
