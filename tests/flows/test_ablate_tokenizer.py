@@ -33,6 +33,7 @@ def test_the_flow_prepares_clips_compares_tokenizers_and_then_only_reports_again
     assert "num_trained=0" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_preset_with_pictures_too_small_to_compare_ends_in_one_line(nuwa, tmp_path):
     answer = nuwa("run", "ablate-tokenizer", "--set", f"store={tmp_path / 'store'}")
     assert answer.returncode == 1

@@ -16,15 +16,15 @@ def count_faults(steps):
         x = torch.ones({mib} * 2**18)
         x.mul(2).add(1).sum()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
-count_faults(10)
-print(count_faults(120))
+count_faults({steps})
+print(count_faults({steps} * 4))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is on Linux")
 def test_tensors_of_the_next_step_take_the_memory_that_those_of_the_last_one_left():
     def faults(before):
-        program = [sys.executable, "-c", STEPS.format(before=before, mib=8)]
+        program = [sys.executable, "-c", STEPS.format(before=before, mib=8, steps=30)]
         return int(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
 
     # Relative, because a kernel may hand out larger pages.
@@ -40,7 +40,7 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 )
 def test_processes_started_later_hold_large_tensors_in_huge_pages(monkeypatch):
     def faults():
-        program = [sys.executable, "-c", STEPS.format(before="", mib=40)]
+        program = [sys.executable, "-c", STEPS.format(before="", mib=40, steps=3)]
         return int(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
 
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")

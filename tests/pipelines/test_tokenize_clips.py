@@ -15,13 +15,14 @@ import torch
 
 from nuwa_model.errors import ConfigError
 from nuwa_model.tokenizers.vqgan import VQGAN
-from pipelines import artifacts, cluster, names
+from pipelines import cluster
 from pipelines.clip_tokenizer import ClipTokenizer
 from pipelines.config import TokenizeConfig
 from pipelines.errors import ArtifactError, StorageError, StoreError
 from pipelines.jobs.tokenize_clips import plan_work, tokenize_clips
 from pipelines.loading.pictures import decode_picture, to_images
 from pipelines.published import import_published
+from pipelines.store.shards import read_shard
 from pipelines.store.table import StoreTable
 from pipelines.store.verify import verify_store
 from tests.pipelines.drawn_clips import config_of, fill, publish_vqgan
@@ -69,18 +70,16 @@ def test_every_clip_has_the_tokens_of_its_frames_in_raster_order(config, model):
         assert (row["split"], row["text"], row["kind"]) == (clip["split"], ["a shape"], "video")
 
 
-def test_tokens_of_low_precision_are_nearly_the_same(config, model, tmp_path):
-    low = replace(
-        config,
-        store=str(tmp_path / "low"),
-        tokenizer=artifacts.artifact_uri(config.store, "vqgan", names.vqgan_name(config)),
-        tokenize=replace(config.tokenize, precision="bfloat16"),
-    )
+def test_tokens_of_low_precision_are_nearly_the_same(config, model):
+    fill(config.store, train=5, clips_a_shard=5)
+    [item] = plan_work(config, "frames", model.fingerprint)
+    folder, root = str(Path(config.store).parent / "vqgan"), StoreTable(config.store, "tokens").root
     found = []
-    for each in (config, low):
-        fill(each.store, train=5)
-        tokenize_clips(each)
-        rows = sorted(token_rows(each, model.fingerprint), key=lambda row: row["clip_id"])
+    for precision in ("float32", "bfloat16"):
+        settings = replace(config.tokenize, precision=precision)
+        worker = ClipTokenizer(folder, f"{root}-{precision}", "frames", 32, settings)
+        shard = worker.write_shard(item).shard
+        rows = read_shard(f"{root}-{precision}/{shard.path}").to_pylist()
         found.append(np.frombuffer(b"".join(row["tokens"] for row in rows), "<u2"))
     assert len(found[0]) == 5 * 3 * 4 * 4
     assert 0.8 < np.mean(found[0] == found[1]) < 1
