@@ -17,12 +17,13 @@ from pipelines import artifacts, storage
 from pipelines.config import RunConfig, config_tree
 from pipelines.evaluation.ablation import table
 from pipelines.evaluation.ablation.results import PAPER, Row, compare
-from pipelines.evaluation.ablation.yardstick import Yardstick, evenly
+from pipelines.evaluation.ablation.yardstick import Yardstick
 from pipelines.evaluation.charts import dot_chart
 from pipelines.evaluation.command import command_for
 from pipelines.evaluation.features import PIXELS
 from pipelines.evaluation.gallery import picture_uri
 from pipelines.evaluation.page import make_environment
+from pipelines.training.vqgan_quality import evenly
 
 FOLDER = "ablation"
 """Inside the report's folder."""
