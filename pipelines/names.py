@@ -37,7 +37,7 @@ def ablation_name(
     variant: str, vqgan: VQGANConfig, training: TokenizerTrainingConfig, size: int
 ) -> str:
     """A tokenizer that was trained only to be compared with others, on pictures of that size."""
-    choice = config_hash(vqgan, _result_only(training), size)
+    choice = config_hash(vqgan.as_dict(), _result_only(training), size)
     return f"ablation-{variant}-seed{training.seed}-{choice}"
 
 

@@ -37,9 +37,9 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
         ),
         vqgan_seg_training=TokenizerTrainingConfig(
             # No token of a sketch is ever predicted, so that they need not be few.
-            steps=300,
+            steps=600,
             batch_size=8,
-            learning_rate=5e-3,
+            learning_rate=2e-3,
             adversarial_weight=0.0,
             log_every=10,
             num_workers=0,

@@ -21,7 +21,8 @@ from pipelines.run_tokenizers import GIVEN_BY
 _FINGERPRINT_DIGITS = 16
 _DIGITS_OF_NAME = 8
 _LOOKED_AT = 4096
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MOST_LETTERS = 100
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,11 @@ def import_published(path: Path, store: str, name: str = "") -> Imported:
     """
     if name and not _NAME.fullmatch(name):
         raise ArtifactError(
-            f"{name!r} cannot be the name of an artifact: expected letters, digits, '.', '_' and "
-            "'-', the first a letter or digit."
+            f"{name!r} cannot be the name of an artifact: expected up to 128 letters, digits, '.', "
+            "'_' and '-', the first a letter or digit."
         )
+    if not store.removeprefix("s3://").strip("/ "):
+        raise ArtifactError(f"{store!r} is no store; expected a folder, or s3://bucket/prefix.")
     source = {"name": path.name, "sha256": _sha256(path)}
     found = _read(path, source["sha256"])
     name = name or f"{_stem(path)}-{found.fingerprint[:_DIGITS_OF_NAME]}"
@@ -149,4 +152,4 @@ def _sha256(path: Path) -> str:
 def _stem(path: Path) -> str:
     """A file's name without its endings, as a part of an artifact's name."""
     stem = Path(path.name.removesuffix(".gz")).stem
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "tokenizer"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:_MOST_LETTERS] or "tokenizer"

@@ -49,7 +49,8 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
             "expected a file of torch.save or safetensors."
         ) from error
     tree = found.get("state_dict", found) if isinstance(found, Mapping) else {}
-    tensors = {str(k): v for k, v in tree.items() if isinstance(v, Tensor)} if tree else {}
+    named = tree if isinstance(tree, Mapping) else {}
+    tensors = {str(name): value for name, value in named.items() if isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; expected a model's state_dict.")
     return tensors

@@ -58,7 +58,7 @@ def test_a_tokenizer_is_trained_from_a_folder_of_images_with_nothing_prepared(nu
     )
     first = nuwa("run", "train-tokenizer", "--set", *settings)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "has no clips yet: they are cut from folder first" in first.stdout
+    assert "is filled from folder first" in first.stdout
     assert f"Report: {tmp_path / 'store/report/index.html'}" in first.stdout
     assert (tmp_path / "store/report/index.html").exists()
     again = nuwa("run", "train-tokenizer", "--set", *settings)

@@ -147,7 +147,7 @@ def test_a_name_that_another_tokenizer_has_is_refused(tmp_path):
     assert artifacts.list_names(store, "text_tokenizer") == ["mine"]
 
 
-@pytest.mark.parametrize("name", ["../mine", ".mine", "a b", "a/b"])
+@pytest.mark.parametrize("name", ["../mine", ".mine", "a b", "a/b", 129 * "a"])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
     path = write_merges(tmp_path / "a.txt.gz")
     with pytest.raises(ArtifactError, match="cannot be the name of an artifact"):
@@ -169,3 +169,12 @@ def test_a_store_in_a_bucket_gets_what_a_folder_gets(s3, tmp_path):
     here = import_published(path, str(tmp_path / "store")).artifact
     assert (there.name, there.files, there.metadata) == (here.name, here.files, here.metadata)
     assert import_published(path, f"{s3}/run").was_there
+
+
+@pytest.mark.parametrize("store", ["", "s3://", "/"])
+def test_a_store_that_is_none_is_refused(tmp_path, store, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_merges(tmp_path / "a.txt.gz")
+    with pytest.raises(ArtifactError, match="is no store; expected a folder"):
+        import_published(path, store)
+    assert list(tmp_path.iterdir()) == [path]

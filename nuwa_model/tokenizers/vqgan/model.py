@@ -19,7 +19,7 @@ from nuwa_model.tokenizers.vqgan.autoencoder import Decoder, Encoder
 from nuwa_model.tokenizers.vqgan.local import make_local
 from nuwa_model.tokenizers.vqgan.quantize import VectorQuantizer
 from nuwa_model.tokenizers.vqgan.shape import published_config
-from nuwa_model.tokenizers.vqgan.taming import published_weights, refuse_misfit
+from nuwa_model.tokenizers.vqgan.taming import published_weights, refuse_damage, refuse_misfit
 
 RGB_CHANNELS = 3
 
@@ -174,6 +174,7 @@ class VQGAN(nn.Module):
         expected = model.state_dict()
         ours = {_HANDICAP: expected.pop(_HANDICAP)}  # zero for published weights
         refuse_misfit(weights, expected)
+        refuse_damage(weights)
         model.load_state_dict({**weights, **ours})
         return model.eval()
 

@@ -74,15 +74,15 @@ def _sizes(weights: Mapping[str, Tensor], name: str, num_axes: int) -> tuple[int
 
 def _refuse_odd_widths(width: int, widths: list[int]) -> None:
     """Refuse what no config says, and what ours would compute otherwise without a word."""
-    odd = [each for each in widths if each % width]
-    if odd:
-        raise WeightsError(
-            f"A level of these weights is {odd[0]} channels wide, no multiple of the first "
-            f"convolution's {width}: expected a VQModel of taming-transformers."
-        )
     if width < _NARROWEST:
         raise WeightsError(
             f"These weights are {width} channels wide, but below {_NARROWEST} we normalize over "
             f"fewer groups than the published {MOST_GROUPS}, and tokens would be others: take a "
             f"checkpoint of {_NARROWEST} or more."
+        )
+    odd = [each for each in widths if each % width]
+    if odd:
+        raise WeightsError(
+            f"A level of these weights is {odd[0]} channels wide, no multiple of the first "
+            f"convolution's {width}: expected a VQModel of taming-transformers."
         )

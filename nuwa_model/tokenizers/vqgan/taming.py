@@ -61,6 +61,24 @@ def refuse_misfit(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor])
         )
 
 
+def refuse_damage(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that would make tokens of nothing.
+
+    Raises:
+        WeightsError: Some are no real numbers, not finite, or none at all.
+    """
+    odd = [
+        name
+        for name, weight in sorted(weights.items())
+        if not (weight.is_floating_point() and weight.numel() and bool(weight.isfinite().all()))
+    ]
+    if odd:
+        raise WeightsError(
+            f"These weights are not finite numbers: {_named(odd)}; the file is damaged, or of a "
+            "training that failed."
+        )
+
+
 def _named(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

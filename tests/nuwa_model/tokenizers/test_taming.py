@@ -210,3 +210,18 @@ def test_the_nearest_vector_is_the_one_of_the_whole_formula():
     z = latents.permute(0, 2, 3, 1)[..., None, :]
     expected = ((z - quantizer.embedding.weight) ** 2).sum(-1).argmin(-1)
     assert torch.equal(quantizer.nearest(latents), expected)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(odd):
+    weights = published(SMALL)
+    weights["encoder.conv_in.bias"] = torch.full_like(weights["encoder.conv_in.bias"], odd)
+    with pytest.raises(WeightsError, match=r"not finite numbers: encoder\.conv_in\.bias"):
+        VQGAN.from_taming(weights, SMALL)
+
+
+@pytest.mark.parametrize("held", [[1, 2], torch.zeros(3), "text"])
+def test_a_state_dict_that_is_none_is_refused_in_one_line(tmp_path, held):
+    torch.save({"state_dict": held}, tmp_path / "x.ckpt")
+    with pytest.raises(WeightsError, match="holds no tensors by name"):
+        VQGAN.from_taming(tmp_path / "x.ckpt", SMALL)
