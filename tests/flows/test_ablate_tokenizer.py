@@ -17,6 +17,7 @@ QUICK = (
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_flow_prepares_clips_compares_tokenizers_and_then_only_reports_again(nuwa, tmp_path):
     store = tmp_path / "store"
     first = nuwa("run", "ablate-tokenizer", "--set", f"store={store}", *QUICK, timeout=600)
