@@ -22,10 +22,12 @@ def prepare_data(
 
 def prepare_if_needed(settings: Settings) -> None:
     """Run the flow ``prepare-data`` for a store that it never filled to the end."""
-    config = settings.config
+    config, logger = settings.config, get_run_logger()
     if _is_prepared(config):
+        num_clips = StoreTable(config.store, "clips").num_rows()
+        logger.info("%s has %d clips; prepare-data looks for more", config.store, num_clips)
         return
-    get_run_logger().info("%s is filled from %s first", config.store, config.dataset.name)
+    logger.info("%s is filled from %s first", config.store, config.dataset.name)
     prepare_data(*settings)
 
 

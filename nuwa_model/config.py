@@ -4,8 +4,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nuwa_model.errors import ConfigError, refuse_outside
+from nuwa_model.errors import ConfigError, RangeError, refuse_outside
 from nuwa_model.grid import Extent, Grid
+
+RGB_CHANNELS = 3
+MOST_CLASSES = 256
+"""The labels of a sketch are bytes."""
 
 _SOME = (1, math.inf)
 _NARROWEST_HEAD = 12
@@ -49,7 +53,7 @@ class VQGANConfig:
         """Refuse contradictions here, so that no module has to."""
         refuse_outside(
             self,
-            channels=_SOME,
+            channels=(1, MOST_CLASSES),
             resolution=_SOME,
             width=_SOME,
             num_res_blocks=_SOME,
@@ -58,22 +62,33 @@ class VQGANConfig:
             codebook_dim=_SOME,
         )
         if not self.width_multipliers or min(self.width_multipliers) < 1:
-            raise ConfigError(f"width_multipliers ({self.width_multipliers}) must be at least 1.")
+            raise RangeError(self, "width_multipliers", "one number a level, each at least 1")
         if self.codebook_size > 65_536:
-            raise ConfigError(
-                f"A codebook of {self.codebook_size} does not fit the token store's 16 bits; "
-                "65536 is the largest."
-            )
+            raise RangeError(self, "codebook_size", "at most 65536, the token store's 16 bits")
         if self.resolution % self.factor:
-            raise ConfigError(
-                f"resolution ({self.resolution}) must be a multiple of the compression "
-                f"({self.factor} = 2 ** {len(self.width_multipliers) - 1})."
+            raise RangeError(
+                self,
+                "resolution",
+                f"a multiple of the compression, {self.factor} for "
+                f"{len(self.width_multipliers)} width_multipliers",
+            )
+        levels = [self.resolution >> level for level in range(len(self.width_multipliers))]
+        if not set(self.attention_resolutions) <= set(levels):
+            raise RangeError(
+                self,
+                "attention_resolutions",
+                f"some of {levels}, the pixels of each level at resolution {self.resolution}",
             )
 
     @property
     def factor(self) -> int:
         """Pixels to a token along one side."""
         return 2 ** (len(self.width_multipliers) - 1)
+
+    @property
+    def is_for_sketches(self) -> bool:
+        """Whether channels are classes."""
+        return self.channels != RGB_CHANNELS
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, which names and fingerprints are made of.

@@ -54,16 +54,17 @@ def refuse_outside(section: object, **ranges: tuple[float, float]) -> None:
 
     Args:
         section: Settings; a dataclass.
-        ranges: Least and largest value of a field, both allowed.
+        ranges: Least and largest value of a field, both allowed but for infinity.
 
     Raises:
         RangeError: A field is not a number in its range; the message names both.
     """
     for name, (least, most) in ranges.items():
         value = getattr(section, name)
-        if not least <= value <= most:  # also where it is not a number at all
+        if not (least <= value <= most and math.isfinite(value)):  # also where it is no number
             allowed = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-            raise RangeError(section, name, allowed)
+            is_endless = value == math.inf and most == math.inf
+            raise RangeError(section, name, f"finite, and {allowed}" if is_endless else allowed)
 
 
 class GridError(NuwaError, ValueError):

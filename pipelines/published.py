@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nuwa_model.errors import WeightsError
+from nuwa_model.tokenizers.clip import CLIP_VOCABULARY
 from nuwa_model.tokenizers.text import TextTokenizer
 from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines import artifacts
 from pipelines.artifacts import Artifact
 from pipelines.errors import ArtifactError
 from pipelines.run_tokenizers import GIVEN_BY
+
+logger = logging.getLogger(__name__)
 
 _FINGERPRINT_DIGITS = 16
 _DIGITS_OF_NAME = 8
@@ -98,7 +102,10 @@ def _publish(found: _Tokenizer, store: str, name: str, source: Mapping[str, str]
 
 def _read(path: Path, sha256: str) -> _Tokenizer:
     try:
-        return _merges(path, sha256) if _is_text(path) else _checkpoint(path)
+        with path.open("rb") as file:
+            start = file.read(_LOOKED_AT)
+        _refuse_odd_start(start)
+        return _merges(path, sha256) if _is_text(start) else _checkpoint(path)
     except WeightsError as error:
         raise WeightsError(
             f"{path} is not imported. {error} What can be imported: checkpoints of "
@@ -125,6 +132,11 @@ def _checkpoint(path: Path) -> _Tokenizer:
 
 def _merges(path: Path, sha256: str) -> _Tokenizer:
     text = TextTokenizer.from_clip(path)
+    if text.vocabulary != CLIP_VOCABULARY:
+        logger.warning(
+            "%s makes %d tokens and CLIP has %d: this is not all of its list, or not its list",
+            path, text.vocabulary, CLIP_VOCABULARY,
+        )  # fmt: skip
     return _Tokenizer(
         kind="text_tokenizer",
         fingerprint=sha256[:_FINGERPRINT_DIGITS],
@@ -134,10 +146,16 @@ def _merges(path: Path, sha256: str) -> _Tokenizer:
     )
 
 
-def _is_text(path: Path) -> bool:
+def _refuse_odd_start(start: bytes) -> None:
+    """Refuse what a download that failed leaves."""
+    if not start:
+        raise WeightsError("It is empty: fetch it again.")
+    if start.lstrip()[:1] == b"<":
+        raise WeightsError("It is a web page: fetch the file that the page is about.")
+
+
+def _is_text(start: bytes) -> bool:
     """Whether a file is text, packed or not: every checkpoint has bytes that no text has."""
-    with path.open("rb") as file:
-        start = file.read(_LOOKED_AT)
     return start[:2] == b"\x1f\x8b" or not (b"\0" in start or start[:1] == b"\x80")
 
 
@@ -146,7 +164,10 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise WeightsError(
+            f"{path} cannot be read ({error.strerror or error}); expected a file of this machine: "
+            "a checkpoint of a VQ-GAN, or CLIP's merges."
+        ) from error
 
 
 def _stem(path: Path) -> str:

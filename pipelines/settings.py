@@ -80,9 +80,15 @@ def _explain_range(error: RangeError, parsed: Namespace, known: RunConfig) -> st
     names = [
         f"{name}.{error.name}"
         for name, section in _dotted(known)
-        if isinstance(section, error.section) and parsed[f"run.{name}.{error.name}"] == error.value
+        if isinstance(section, error.section)
+        and _plain(parsed[f"run.{name}.{error.name}"]) == _plain(error.value)
     ]
     return f"{' and '.join(names) or error.name} ({error.value}) must be {error.expected}."
+
+
+def _plain(value: object) -> str:
+    """As text, in which no number differs from itself and lists are written as tuples are."""
+    return str(tuple(value) if isinstance(value, list) else value)
 
 
 def _dotted(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -25,6 +25,7 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
 }
+_ZIP = b"PK\x03\x04"
 _SCRIPT = "constants.pkl"  # in a zip file, the mark of a TorchScript program
 
 
@@ -38,15 +39,14 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
         WeightsError: The file is missing or damaged, or holds no tensors by name.
     """
     try:
-        if _is_program(path):
-            raise WeightsError(f"{path} is a TorchScript program; expected weights alone.")
+        _refuse_odd_file(Path(path))
         found = torch.load(path, map_location="cpu", pickle_module=_INERT, weights_only=False)
     except WeightsError:
         raise
     except Exception as error:  # a pickle that was changed can raise anything
         raise WeightsError(
-            f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())[:200]}; "
-            "expected a file of torch.save or safetensors."
+            f"{path} cannot be read as a checkpoint ({_first_sentence(error)}); expected a file of "
+            "torch.save or safetensors, and all of it: fetch it again."
         ) from error
     tree = found.get("state_dict", found) if isinstance(found, Mapping) else {}
     named = tree if isinstance(tree, Mapping) else {}
@@ -56,11 +56,29 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     return tensors
 
 
-def _is_program(path: Path | str) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
+def _refuse_odd_file(path: Path) -> None:
+    """Refuse what torch would read without a word, or refuse in many."""
+    with path.open("rb") as file:
+        start = file.read(len(_ZIP))
+    if not start:
+        raise WeightsError(f"{path} is empty; expected a checkpoint: fetch it again.")
+    if start != _ZIP:
+        return
+    if not zipfile.is_zipfile(path):  # the list of what is in it stands at its end
+        raise WeightsError(f"{path} is cut off; expected all of a checkpoint: fetch it again.")
     with zipfile.ZipFile(path) as archive:
-        return any(name.split("/")[-1] == _SCRIPT for name in archive.namelist())
+        if any(name.split("/")[-1] == _SCRIPT for name in archive.namelist()):
+            raise WeightsError(f"{path} is a TorchScript program; expected weights alone.")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise WeightsError(
+            f"{path} is damaged, {damaged} in it has another checksum than it says; expected the "
+            "file as it was published: fetch it again."
+        )
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).partition(". ")[0][:200] or type(error).__name__
 
 
 class _Nothing:

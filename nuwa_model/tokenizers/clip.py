@@ -16,6 +16,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 CLIP_LENGTH = 77
 MOST_MERGES = 49_152 - 256 - 2
 """The published file lists more; CLIP was trained with so many."""
+CLIP_VOCABULARY = 2 * 256 + MOST_MERGES + 2
 
 _WORD_END = "</w>"
 # Endings such as 's, words, single digits, and runs of anything else that can be seen.
@@ -69,5 +70,11 @@ def _read_merges(path: Path) -> list[tuple[str, str]]:
         raise WeightsError(
             f"{path} is no list of merges of CLIP's; expected bpe_simple_vocab_16e6.txt, with two "
             f"parts a line after the first, some of which end in {_WORD_END}."
+        )
+    twice = len(pairs) - len(set(pairs))
+    if twice:
+        raise WeightsError(
+            f"{path} lists {twice} merges twice; expected each once, as in "
+            "bpe_simple_vocab_16e6.txt: fetch it again."
         )
     return [(pair[0], pair[1]) for pair in pairs]

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from nuwa_model.errors import refuse_outside
-from pipelines.config.ranges import ANY, SOME
+from pipelines.config.ranges import ANY
+
+_MOST_SEEDS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,4 +24,4 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings with which nothing could be compared."""
-        refuse_outside(self, seeds=SOME, steps=ANY)
+        refuse_outside(self, seeds=(1, _MOST_SEEDS), steps=ANY)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from nuwa_model.config import NuwaConfig, VQGANConfig
+from nuwa_model.config import RGB_CHANNELS, NuwaConfig, VQGANConfig
 from nuwa_model.errors import ConfigError
 from nuwa_model.presets import SKETCH_VQGANS
 from pipelines import storage
@@ -70,15 +70,31 @@ class RunConfig:
         """Refuse contradictions between sections; each section checks itself."""
         if not self.store.strip():
             raise ConfigError("store is empty; expected a folder, such as runs/mine.")
+        self._refuse_channels()
+        self._refuse_grid()
+        self._refuse_codebook("vqgan", "")
+        self._refuse_codebook("vqgan_seg", "sketch_")
+        self._refuse_lengths()
+
+    def _refuse_channels(self) -> None:
+        """Refuse frames that are not RGB, and sketches that are."""
+        if self.vqgan.is_for_sketches:
+            raise ConfigError(
+                f"vqgan.channels is {self.vqgan.channels}, but frames are RGB; expected "
+                f"{RGB_CHANNELS}."
+            )
+        if not self.vqgan_seg.is_for_sketches:
+            raise ConfigError(
+                f"vqgan_seg.channels is {RGB_CHANNELS}, which means RGB frames: set it to "
+                f"{RGB_CHANNELS + 1} or more, however few classes the sketches have."
+            )
+
+    def _refuse_grid(self) -> None:
+        """Refuse clips that do not become the tokens that the model is for."""
         if self.clips.size % self.vqgan.factor:
             raise ConfigError(
                 f"clips.size ({self.clips.size}) must be a multiple of {self.vqgan.factor}, the "
                 "compression of vqgan."
-            )
-        if self.generation.given_frames >= max(2, self.clips.num_frames):
-            raise ConfigError(
-                f"generation.given_frames ({self.generation.given_frames}) must be less than "
-                f"clips.num_frames ({self.clips.num_frames}), or nothing is left to generate."
             )
         tokens = self.clips.size // self.vqgan.factor
         expected = self.model.target_grid._replace(s=self.clips.num_frames, h=tokens, w=tokens)
@@ -88,14 +104,13 @@ class RunConfig:
                 f"{self.clips.num_frames} frames of {self.clips.size} pixels at compression "
                 f"{self.vqgan.factor}; expected {tuple(expected)}."
             )
-        if (self.model.codebook_size, self.model.codebook_dim) != (
-            self.vqgan.codebook_size,
-            self.vqgan.codebook_dim,
-        ):
+
+    def _refuse_lengths(self) -> None:
+        """Refuse videos too short for what is to be given, or learned, of them."""
+        if self.generation.given_frames >= max(2, self.clips.num_frames):
             raise ConfigError(
-                f"model.codebook_size × codebook_dim ({self.model.codebook_size} × "
-                f"{self.model.codebook_dim}) must be vqgan's ({self.vqgan.codebook_size} × "
-                f"{self.vqgan.codebook_dim})."
+                f"generation.given_frames ({self.generation.given_frames}) must be less than "
+                f"clips.num_frames ({self.clips.num_frames}), or nothing is left to generate."
             )
         for section in ("training", "finetuning"):
             training: TrainingConfig = getattr(self, section)
@@ -104,6 +119,17 @@ class RunConfig:
                     f"{section}.excerpt_frames ({training.excerpt_frames}) is more than "
                     f"clips.num_frames ({self.clips.num_frames}): set it to 1 for still frames, or "
                     f"{section}.excerpt_share=0 to train whole videos."
+                )
+
+    def _refuse_codebook(self, kind: str, prefix: str) -> None:
+        """Refuse a model that reads other codebooks than the tokenizers have."""
+        vqgan: VQGANConfig = getattr(self, kind)
+        for field_name in ("codebook_size", "codebook_dim"):
+            its, read = getattr(vqgan, field_name), getattr(self.model, f"{prefix}{field_name}")
+            if its != read:
+                raise ConfigError(
+                    f"model.{prefix}{field_name} is {read} and {kind}.{field_name} {its}; expected "
+                    "the same number in both."
                 )
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nuwa_model.errors import ConfigError, refuse_outside
+from nuwa_model.errors import ConfigError, RangeError, refuse_outside
 from nuwa_model.tasks import get_task
 from pipelines.config.ranges import ANY, SHARE, SOME
 
@@ -78,6 +78,8 @@ class TokenizerTrainingConfig:
                 f"LPIPS needs two files, but vgg16 is {self.vgg16!r} and lpips {self.lpips!r}: "
                 "name both, or neither to compare the discriminator's features."
             )
+        if self.batch_size % max(1, self.num_workers):
+            raise RangeError(self, "batch_size", f"a multiple of num_workers ({self.num_workers})")
 
 
 @dataclass(frozen=True, kw_only=True)

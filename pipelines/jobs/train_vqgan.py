@@ -30,7 +30,8 @@ def train_vqgan(config: RunConfig) -> dict[str, Any]:
     for content, reason in skipped.items():
         print(f"no {ARTIFACT_KINDS[content]}: {reason}")
     contents = [content for content in ARTIFACT_KINDS if content not in skipped]
-    missing = [content for content in contents if not _is_complete(config, content)]
+    # Sketches first: labels that do not fit are told of before frames take their hours.
+    missing = [content for content in reversed(contents) if not _is_complete(config, content)]
     plans = [make_plan(config, content) for content in missing]
     for num_workers, alike in groupby(plans, key=lambda plan: plan.training.num_workers):
         train_runs(list(alike), num_workers=num_workers)
@@ -66,13 +67,13 @@ def make_plan(config: RunConfig, content: Content) -> VQGANPlan:
 
     Raises:
         StoreError: There is no clip to train on.
-        ConfigError: A sketch tokenizer has as many channels as a frame has.
+        ConfigError: Pictures of that size cannot be compressed by it.
     """
     name, vqgan, training = _settings(config, content)
-    if content == "sketches" and vqgan.channels == config.vqgan.channels:
+    if config.clips.size % vqgan.factor:
         raise ConfigError(
-            f"vqgan_seg.channels is {vqgan.channels}, which means RGB frames: set it to "
-            f"{vqgan.channels + 1} or more, however few classes the sketches have."
+            f"clips.size ({config.clips.size}) must be a multiple of the compression of "
+            f"{ARTIFACT_KINDS[content]} ({vqgan.factor}): set its width_multipliers to fewer."
         )
     if not _count_clips(config.store, content, "train"):
         raise StoreError(

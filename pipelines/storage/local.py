@@ -16,7 +16,8 @@ _COPY_BYTES = 1 << 20
 
 def exists(uri: str) -> bool:
     """Whether a file or a folder lies there."""
-    return Path(uri).exists()
+    with _named(uri, "look at"):
+        return Path(uri).exists()
 
 
 def size(uri: str) -> int:

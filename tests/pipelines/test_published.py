@@ -64,10 +64,11 @@ def test_a_checkpoint_of_label_maps_becomes_a_sketch_tokenizer(tmp_path):
     assert (config.model.sketch_codebook_size, config.model.sketch_codebook_dim) == (64, 8)
 
 
-def test_merges_become_a_text_tokenizer_that_reads_them_as_clip_does(tmp_path):
+def test_merges_become_a_text_tokenizer_that_reads_them_as_clip_does(tmp_path, caplog):
     path = write_merges(tmp_path / "bpe_simple_vocab_16e6.txt.gz")
     imported = import_published(path, str(tmp_path / "store"))
     made = imported.artifact
+    assert "makes 518 tokens and CLIP has 49408" in caplog.text
     assert made.kind == "text_tokenizer"
     assert made.name == f"bpe_simple_vocab_16e6-{made.metadata['source']['sha256'][:8]}"
     text = TextTokenizer.from_pretrained(artifacts.local_folder(made))
@@ -80,6 +81,19 @@ def test_merges_become_a_text_tokenizer_that_reads_them_as_clip_does(tmp_path):
 
 def text_file(path):
     path.write_text("A page about tokenizers.\nIt has some lines.\n")
+
+
+def web_page(path):
+    path.write_text("\n<!DOCTYPE html><title>Access denied</title>\n")
+
+
+def classes_by_the_thousand(path):
+    write_checkpoint(path, replace(SMALL, channels=200))
+    tree = torch.load(path)
+    for name in ("encoder.conv_in.weight", "decoder.conv_out.weight"):
+        axis = name.startswith("encoder")
+        tree["state_dict"][name] = tree["state_dict"][name].repeat_interleave(5, dim=int(axis))
+    torch.save(tree, path)
 
 
 def truncated_zip(path):
@@ -117,15 +131,17 @@ def hostile_checkpoint(path):
 @pytest.mark.parametrize(
     ("write", "said"),
     [
-        (Path.touch, "no list of merges"),
+        (Path.touch, "It is empty"),
+        (web_page, "It is a web page"),
         (text_file, "no list of merges"),
-        (truncated_zip, "cannot be read as a checkpoint"),
+        (truncated_zip, "is cut off"),
+        (classes_by_the_thousand, "channels (1000) must be from 1 to 256"),
         (other_architecture, "encoder.conv_in.weight is not there"),
         (encoder_alone, "missing: decoder"),
         (hostile_pickle, "cannot be read as a checkpoint"),
         (hostile_checkpoint, "holds no tensors by name"),
-        (Path.mkdir, "cannot be read: Is a directory"),
-        (lambda path: None, "cannot be read: No such file"),
+        (Path.mkdir, "cannot be read (Is a directory); expected a file"),
+        (lambda path: None, "cannot be read (No such file or directory); expected a file"),
     ],
 )
 def test_a_bad_file_ends_in_one_line_and_leaves_nothing(tmp_path, write, said):

@@ -26,7 +26,8 @@ def store(tmp_path_factory):
     """A store with nothing but a tokenizer of each kind, of other shapes than ``tiny``."""
     folder = tmp_path_factory.mktemp("store")
     sketches = replace(SMALL, channels=5, codebook_size=16)
-    write_checkpoint(folder / "f.ckpt", replace(SMALL, width_multipliers=(1, 1, 1)))
+    shallow = replace(SMALL, width_multipliers=(1, 1, 1), attention_resolutions=())
+    write_checkpoint(folder / "f.ckpt", shallow)
     write_checkpoint(folder / "s.ckpt", sketches)
     store = str(folder / "store")
     import_published(folder / "f.ckpt", store, "frames")
@@ -71,7 +72,7 @@ def test_a_tokenizer_that_is_not_there_is_named_before_anything_starts(store, se
 def test_a_sketch_tokenizer_may_lie_elsewhere(store, tmp_path):
     config = RunConfig(
         store=str(tmp_path),
-        vqgan_seg=VQGANConfig(codebook_size=16, codebook_dim=8),
+        vqgan_seg=VQGANConfig(channels=5, codebook_size=16, codebook_dim=8),
         model=NuwaConfig(sketch_codebook_size=16, sketch_codebook_dim=8),
     )
     assert find_sketch_tokenizer(config) is None

@@ -21,8 +21,6 @@ from nuwa_model.tokenizers.vqgan.quantize import VectorQuantizer
 from nuwa_model.tokenizers.vqgan.shape import published_config
 from nuwa_model.tokenizers.vqgan.taming import published_weights, refuse_damage, refuse_misfit
 
-RGB_CHANNELS = 3
-
 _LARGEST_PIXEL = 2.0  # resizing overshoots [-1, 1] a little
 
 _HANDICAP = "quantize.handicap"
@@ -108,7 +106,7 @@ class VQGAN(nn.Module):
     @property
     def is_for_sketches(self) -> bool:
         """Whether channels are classes."""
-        return self.config.channels != RGB_CHANNELS
+        return self.config.is_for_sketches
 
     @property
     def codebook(self) -> Float[Tensor, "v e"]:

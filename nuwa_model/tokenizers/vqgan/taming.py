@@ -12,6 +12,10 @@ _NOT_THE_MODEL = ("loss.", "model_ema.", "colorize")
 """Discriminator, perceptual network, running means and (of sketches) the colors of drawn classes,
 which a checkpoint of training holds too."""
 
+_OF_RANKS = "module."
+"""Before every name, where a model was saved with what DistributedDataParallel wraps around it."""
+
+_GUMBEL = "quantize.embed.weight"
 _MOST_NAMED = 4
 
 
@@ -22,9 +26,15 @@ def published_weights(source: Path | str | Mapping[str, Tensor]) -> dict[str, Te
         source: A published file, or a state dict.
 
     Raises:
-        WeightsError: The file cannot be read.
+        WeightsError: The file cannot be read, or quantizes by Gumbel noise.
     """
-    weights = source if isinstance(source, Mapping) else read_tensors(source)
+    found = source if isinstance(source, Mapping) else read_tensors(source)
+    weights = {name.removeprefix(_OF_RANKS): weight for name, weight in found.items()}
+    if _GUMBEL in weights:
+        raise WeightsError(
+            f"These weights have {_GUMBEL}, as a GumbelVQ of taming-transformers has, whose tokens "
+            "are no nearest neighbors; expected a VQModel."
+        )
     return {name: w for name, w in weights.items() if not name.startswith(_NOT_THE_MODEL)}
 
 

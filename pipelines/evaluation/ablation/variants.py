@@ -154,8 +154,10 @@ def _refuse(config: RunConfig) -> None:
             "vqgan_training.adversarial_weight is 0, so that no VQ-GAN could be compared with a "
             "VQ-VAE: set it above 0, e.g. 0.1."
         )
-    if _training(config).adversarial_start >= _training(config).steps:
+    taken = _training(config)
+    if taken.adversarial_start >= taken.steps:
         raise ConfigError(
-            f"vqgan_training.adversarial_start ({training.adversarial_start}) must be less than "
-            f"vqgan_training.steps ({training.steps}), or the discriminator never joins."
+            f"vqgan_training.adversarial_start ({training.adversarial_start}) of "
+            f"vqgan_training.steps ({training.steps}) leaves the discriminator none of the "
+            f"ablation's {taken.steps}: lower it, or set ablation.steps higher."
         )

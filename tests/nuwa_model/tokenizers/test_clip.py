@@ -144,6 +144,7 @@ def test_more_merges_than_clip_learned_are_left_out(merges, tmp_path):
         (b"v\na b c\n", "no list of merges"),
         (b"#version: 0.2\n\xc4\xa0 t\nh e\n", "no list of merges of CLIP's"),
         (b"v\nab c</w>\n", "merges of parts that come later"),
+        (b"v\na b</w>\na b</w>\nc d\n", "lists 1 merges twice"),
         (b"\xff\xfe", "cannot be read"),
         (b"\x1f\x8b", "cannot be read"),
         (gzip.compress(bytes(99), mtime=0)[:10] + b"\xff" * 20, "cannot be read"),

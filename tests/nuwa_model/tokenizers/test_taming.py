@@ -168,18 +168,57 @@ def test_nothing_in_a_file_is_executed_and_its_weights_are_read(tmp_path, lightn
 
 def test_weights_of_another_network_are_named(tmp_path):
     weights = published(SMALL)
-    weights["quantize.embed.weight"] = weights.pop("quantize.embedding.weight")
+    weights["quantize.vectors"] = weights.pop("quantize.embedding.weight")
     weights["quant_conv.bias"] = torch.zeros(7)
     with pytest.raises(WeightsError) as told:
         VQGAN.from_taming(weights, SMALL)
     said = str(told.value)
     assert "missing: quantize.embedding.weight;" in said
-    assert "unexpected: quantize.embed.weight;" in said
+    assert "unexpected: quantize.vectors;" in said
     assert "quant_conv.bias is (7,) and not (32,)" in said
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x04\x95"])
+def test_a_model_saved_by_many_ranks_is_read_as_it_is():
+    weights = published(SMALL)
+    wrapped = {f"module.{name}": weight for name, weight in weights.items()}
+    assert VQGAN.from_taming(wrapped, SMALL).fingerprint == (
+        VQGAN.from_taming(weights, SMALL).fingerprint
+    )
+
+
+def test_a_quantizer_of_gumbel_noise_is_called_by_its_name():
+    weights = published(SMALL)
+    weights["quantize.embed.weight"] = weights.pop("quantize.embedding.weight")
+    with pytest.raises(WeightsError, match=r"as a GumbelVQ .* expected a VQModel"):
+        VQGAN.from_taming(weights, SMALL)
+
+
+def test_a_file_of_which_one_byte_changed_is_refused(tmp_path):
+    path = tmp_path / "x.ckpt"
+    torch.save({"state_dict": {"a": torch.zeros(1000)}}, path)
+    content = path.read_bytes()
+    middle = content.index(bytes(4000)) + 2000
+    path.write_bytes(content[:middle] + b"\1" + content[middle + 1 :])
+    with pytest.raises(WeightsError, match=r"is damaged, .*data/0 in it .* fetch it again"):
+        read_tensors(path)
+
+
+def test_a_file_that_was_cut_off_is_called_so(tmp_path):
+    path = tmp_path / "x.ckpt"
+    torch.save({"state_dict": {"a": torch.zeros(1000)}}, path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(WeightsError, match=r"is cut off; .* fetch it again"):
+        read_tensors(path)
+
+
+def test_an_empty_file_is_called_so(tmp_path):
+    (tmp_path / "x.ckpt").touch()
+    with pytest.raises(WeightsError, match=r"x\.ckpt is empty"):
+        read_tensors(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", b"\x80\x04\x95"])
 def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "x.ckpt").write_bytes(content)
     with pytest.raises(WeightsError, match=r"x\.ckpt cannot be read as a checkpoint"):
