@@ -14,6 +14,7 @@ import json
 import math
 import multiprocessing
 from functools import partial
+from pathlib import Path
 
 import peers
 import torch
@@ -145,8 +146,7 @@ def reset_peak():
     if device().type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
+    Path("/proc/self/clear_refs").write_text("5")
     return resident("VmRSS")
 
 
@@ -155,8 +155,8 @@ def peak():
 
 
 def resident(field):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) << 10 for line in file if line.startswith(field))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
 
 
 class Process:

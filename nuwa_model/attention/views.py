@@ -4,7 +4,8 @@ Where queries and keys have the same frames and rows, the keys that a row of que
 fixed number of rows before it. So all rows of all videos and heads lie one behind the other in a
 buffer, and the windows of a run of neighboring rows are a tensor with overlapping strides, which a
 batched product reads in place. A window that hangs over the edge of its frame reads rows of another
-frame, or of another video, and the bias gives them no weight.
+frame, or of another video, and the bias gives them no weight (but a video of which a number is NaN
+spoils its neighbors in the batch).
 
 Gradients are written by hand. Autograd would make a copy of every window; here the share of each
 row of a window is added to the buffer by one product, with nothing to scatter.
@@ -88,8 +89,7 @@ class _Views(torch.autograd.Function):
         keys, values = (_Rows(x, len(query), ctx.runs) for x in (key_buffer, value_buffer))
         key_grads, value_grads = keys.zeros(), values.zeros()
         query_grad = torch.zeros_like(query)
-        given = grad.dtype
-        grad = grad.to(out.dtype)
+        given, grad = grad.dtype, grad.to(out.dtype)
         grad = rearrange(grad, "b n (r qw) e -> (b n r) qw e", r=ctx.num_rows).contiguous()
         told = (grad * out).sum(dim=-1, keepdim=True)
         for run, weight in zip(ctx.runs, weights, strict=True):
@@ -97,12 +97,7 @@ class _Views(torch.autograd.Function):
             query_grad.baddbmm_(score_grad, keys.windows(run))
             value_grads.add_products(run, weight, grad)
             key_grads.add_products(run, score_grad, query)
-        query_grad = rearrange(
-            query_grad.mul_(ctx.scale),
-            "(b n r) qw e -> b n (r qw) e",
-            r=ctx.num_rows,
-            b=ctx.shape[0],
-        )
+        query_grad = query_grad.mul_(ctx.scale).view(*ctx.shape[:2], -1, ctx.shape[-1])
         grads = (query_grad, key_grads.cells(ctx.shape), value_grads.cells(ctx.shape))
         return *(x.to(given) for x in grads), None, None
 
@@ -163,8 +158,8 @@ class _Rows:
 
 def _room(runs: Sequence[Run]) -> tuple[int, int]:
     """Rows before the first row and after the last one that windows hang over."""
-    before = max(0, *(-run.first for run in runs), 0)
-    return before, max(0, *(run.first + run.length - 1 for run in runs), 0)
+    before = max(0, *(-run.first for run in runs))
+    return before, max(0, *(run.first + run.length - 1 for run in runs))
 
 
 def _weights(
