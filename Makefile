@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Container images often set it. Every process would compile torch, Ray and Prefect from source anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-long check format bench up down clean
+.PHONY: help setup demo test test-long check format bench peers up down clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ format: setup  ## format and fix what can be fixed safely
 
 bench: setup  ## figures beside their bounds and peers
 	@for bench in benchmarks/bench_*.py; do THP_MEM_ALLOC_ENABLE=1 $(BIN)/python $$bench || exit 1; done
+
+peers: setup  ## other people's packages, which benchmarks compare with
+	$(BIN)/python -m pip install --quiet --no-deps --target benchmarks/.peers -r benchmarks/peers.txt
 
 up: setup  ## Prefect server, Ray head and worker on this machine, every flow deployed
 	@$(BIN)/python infra/services.py up

@@ -79,8 +79,7 @@ def nearby_attention(
             f"{tuple(query_grid)} and {tuple(key_grid)}."
         )
     if backend == "auto":
-        is_small = key_mask is not None or key_grid.num_cells <= _DENSE_KEYS
-        backend = "dense" if is_small else "rows"
+        backend = "dense" if key_mask is not None or _is_dense(key_grid, extent) else "rows"
     if backend not in BACKENDS:
         raise UnknownNameError("attention backend", backend, BACKENDS)
     return BACKENDS[backend](
@@ -94,3 +93,10 @@ def nearby_attention(
         offset=offset,
         key_mask=key_mask,
     )
+
+
+def _is_dense(key_grid: Grid, extent: Extent) -> bool:
+    """Whether one product over all pairs wastes little: few keys, or windows of nearly all rows."""
+    radius = extent.radius(key_grid)
+    rows_of_window = (2 * radius.s + 1) * (2 * radius.h + 1)
+    return key_grid.num_cells <= _DENSE_KEYS or rows_of_window >= 2 * key_grid.s * key_grid.h

@@ -14,16 +14,27 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nuwa_model.attention.product import masked_product
+from nuwa_model.attention.views import Run, attend_in_views, runs_of
 from nuwa_model.attention.window import Offset, centers_on_axis, nearby_mask
 from nuwa_model.errors import GridError
 from nuwa_model.grid import Extent, Grid
 
 
 class RowPlan(NamedTuple):
-    """Which rows of keys each row of queries meets, and which of those pairs of cells are near."""
+    """Which rows of keys each row of queries meets, and which of those pairs of cells are near.
+
+    Attributes:
+        rows: Numbers of the rows of keys, one row of queries after the other.
+        mask: True where a key is near.
+        runs: The same rows, counted from the row of queries, where that is the same for all of
+            them; else empty.
+        bias: The mask as what is added to scores.
+    """
 
     rows: Int[Tensor, "r k"]
     mask: Bool[Tensor, "r qw kkw"]
+    runs: tuple[Run, ...]
+    bias: Float[Tensor, "r qw kkw"]
 
 
 def attend(
@@ -42,6 +53,8 @@ def attend(
     if key_mask is not None:
         raise GridError("Row-block attention takes no key mask; use the dense backend for text.")
     batch, plan = q.shape[0], _plan(query_grid, key_grid, extent, causal, offset, q.device)
+    if plan.runs and q.device.type == "cpu":
+        return attend_in_views(q, k, v, plan.runs, plan.bias)
     # The axes stay in this order all through, so that only the taken rows are ever copied.
     q = rearrange(q, "b n (r qw) e -> (b n) r qw e", qw=query_grid.w)
     k, v = (_take_rows(x, plan.rows, key_grid) for x in (k, v))
@@ -74,7 +87,11 @@ def _plan(
     index = rearrange(index, "s h k -> (s h) k")
     near = _near_in_rows(query_grid, key_grid, extent, causal, offset, index)
     near = near & rearrange(is_inside, "s h k -> (s h) 1 k 1")
-    return RowPlan(index.to(device), rearrange(near, "r qw k kw -> r qw (k kw)").to(device))
+    mask = rearrange(near, "r qw k kw -> r qw (k kw)").to(device)
+    bias = torch.zeros(mask.shape, device=device).masked_fill_(~mask, float("-inf"))
+    is_aligned = query_grid[:2] == key_grid[:2]
+    flat = (row_offsets[:, 0] * key_grid.h + row_offsets[:, 1]).tolist()
+    return RowPlan(index.to(device), mask, runs_of(flat) if is_aligned else (), bias)
 
 
 def _row_offsets(
