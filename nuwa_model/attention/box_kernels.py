@@ -27,7 +27,7 @@ from nuwa_model.attention.boxes import (
 )
 from nuwa_model.grid import Grid
 
-IS_INTERPRETED = not isinstance(load, triton.JITFunction)
+IS_INTERPRETED = tl.constexpr(not isinstance(load, triton.JITFunction))
 """Whether TRITON_INTERPRET was set: the kernels then run on a CPU, line by line."""
 
 LOG2_E = tl.constexpr(math.log2(math.e))
@@ -71,8 +71,7 @@ def attend_boxes(
         weights = tl.exp2(scores - higher[:, None])
         shrink = tl.exp2(top - higher)
         total = total * shrink + tl.sum(weights, axis=1)
-        weights = weights.to(values.dtype)
-        attended = tl.dot(weights, values, attended * shrink[:, None], PRECISION, out_dtype=wide)
+        attended = attended * shrink[:, None] + _product(weights, values, wide, PRECISION)
         top = higher
     total = tl.where(total == 0, 1, total)  # of a query that sees nothing
     store(out, attended / total[:, None], head, num_heads, number, is_query, SIZE)
@@ -116,9 +115,9 @@ def query_gradients(
         values = load(v, head, num_heads, number_of_key, is_key, SIZE)
         seen = sees(query, key, window, CAUSAL, 1) & is_key[None, :]
         weights = tl.exp2(_scores(queries, keys, seen, wide, SIZE, PRECISION) - logs[:, None])
-        moves = tl.dot(grads, tl.trans(values), input_precision=PRECISION, out_dtype=wide)
-        score_grads = (weights * (moves - told[:, None])).to(keys.dtype)
-        gradient = tl.dot(score_grads, keys, gradient, PRECISION, out_dtype=wide)
+        moves = _product(grads, tl.trans(values), wide, PRECISION)
+        score_grads = weights * (moves - told[:, None])
+        gradient += _product(score_grads, keys, wide, PRECISION)
     store(query_grad, gradient * SIZE**-0.5, head, num_heads, number, is_query, SIZE)
 
 
@@ -158,10 +157,10 @@ def key_value_gradients(
         told = tl.load(_numbers_of(delta, head, window.queries) + number_of_query, is_query, 0.0)
         seen = sees(query, key, window, CAUSAL, 0) & is_query[None, :]
         weights = tl.exp2(_scores(keys, queries, seen, wide, SIZE, PRECISION) - logs[None, :])
-        of_values = tl.dot(weights.to(grads.dtype), grads, of_values, PRECISION, out_dtype=wide)
-        moves = tl.dot(values, tl.trans(grads), input_precision=PRECISION, out_dtype=wide)
-        score_grads = (weights * (moves - told[None, :])).to(queries.dtype)
-        of_keys = tl.dot(score_grads, queries, of_keys, PRECISION, out_dtype=wide)
+        of_values += _product(weights, grads, wide, PRECISION)
+        moves = _product(values, tl.trans(grads), wide, PRECISION)
+        score_grads = weights * (moves - told[None, :])
+        of_keys += _product(score_grads, queries, wide, PRECISION)
     store(key_grad, of_keys * SIZE**-0.5, head, num_heads, number, is_key, SIZE)
     store(value_grad, of_values, head, num_heads, number, is_key, SIZE)
 
@@ -176,8 +175,19 @@ def _scores(
     PRECISION: tl.constexpr,
 ) -> tl.tensor:
     """Scores as powers of two; minus infinity where nothing is seen."""
-    scores = tl.dot(rows, tl.trans(columns), input_precision=PRECISION, out_dtype=wide)
+    scores = _product(rows, tl.trans(columns), wide, PRECISION)
     return tl.where(seen, scores * (SIZE**-0.5 * LOG2_E), float("-inf"))
+
+
+@triton.jit
+def _product(
+    a: tl.tensor, b: tl.tensor, wide: tl.constexpr, PRECISION: tl.constexpr
+) -> tl.tensor:
+    """A matrix product of numbers of the type of ``b``, summed in the wide type."""
+    a = a.to(b.dtype)
+    if IS_INTERPRETED:  # which takes the bits of a bfloat16 for an integer
+        a, b = a.to(wide), b.to(wide)
+    return tl.dot(a, b, input_precision=PRECISION, out_dtype=wide)
 
 
 @triton.jit

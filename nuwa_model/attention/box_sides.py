@@ -23,16 +23,18 @@ class Sides(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def sides_for(own: Grid, other: Grid, radius: Grid) -> Sides:
+def sides_for(own: Grid, other: Grid, radius: Grid, causal: bool) -> Sides:
     """Choose sides.
 
     Args:
         own: Grid that is cut among programs.
         other: Grid that each program walks over.
         radius: Cells of ``other`` that a cell of ``own`` meets on each side of its center.
+        causal: Frames on one side of the center only.
     """
+    reach = Grid(radius.s * (1 if causal else 2), 2 * radius.h, 2 * radius.w)
     pairs = (Sides(*pair) for pair in product(_all_sides(own), _all_sides(other)))
-    return min(pairs, key=lambda sides: _cost(sides, own, other, radius))
+    return min(pairs, key=lambda sides: _cost(sides, own, other, reach))
 
 
 def _all_sides(grid: Grid) -> Iterator[Grid]:
@@ -43,10 +45,10 @@ def _all_sides(grid: Grid) -> Iterator[Grid]:
             yield Grid(2 ** (power - w - h), 2**h, 2**w)
 
 
-def _cost(sides: Sides, own: Grid, other: Grid, radius: Grid) -> int:
+def _cost(sides: Sides, own: Grid, other: Grid, reach: Grid) -> int:
     """Pairs of cells computed, those outside the window or the grid too."""
     cost = sides.own.num_cells * sides.other.num_cells
-    for a, b, size, other_size, reach in zip(*sides, own, other, radius, strict=True):
-        touched = min(-(-a * other_size // size) + 2 * reach, other_size)
+    for a, b, size, other_size, more in zip(*sides, own, other, reach, strict=True):
+        touched = min(-(-a * other_size // size) + more, other_size)
         cost *= -(-size // a) * -(-touched // b)
     return cost

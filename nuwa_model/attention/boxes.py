@@ -33,7 +33,7 @@ class Window(NamedTuple):
 
 
 @triton.jit
-def own_box(grid: Grid, BOX: tl.constexpr) -> tuple:
+def own_box(grid: Grid, BOX: tl.constexpr) -> tl.tuple:
     """The head that this program is for (batch and heads flattened), and its box's region."""
     origin = (0, 0, 0)
     boxes = num_boxes(origin, grid, BOX)
@@ -45,7 +45,7 @@ def own_box(grid: Grid, BOX: tl.constexpr) -> tuple:
 
 
 @triton.jit
-def num_boxes(first: tuple, stop: tuple, BOX: tl.constexpr) -> tl.tensor:
+def num_boxes(first: tl.tuple, stop: tl.tuple, BOX: tl.constexpr) -> tl.tensor:
     """How many boxes cover a region."""
     s = tl.cdiv(tl.maximum(stop[0] - first[0], 0), BOX[0])
     h = tl.cdiv(tl.maximum(stop[1] - first[1], 0), BOX[1])
@@ -54,7 +54,7 @@ def num_boxes(first: tuple, stop: tuple, BOX: tl.constexpr) -> tl.tensor:
 
 
 @triton.jit
-def corner_of(index: tl.tensor, first: tuple, stop: tuple, BOX: tl.constexpr) -> tuple:
+def corner_of(index: tl.tensor, first: tl.tuple, stop: tl.tuple, BOX: tl.constexpr) -> tl.tuple:
     """First place of a region's box of this number."""
     h = tl.cdiv(stop[1] - first[1], BOX[1])
     w = tl.cdiv(stop[2] - first[2], BOX[2])
@@ -67,7 +67,7 @@ def corner_of(index: tl.tensor, first: tuple, stop: tuple, BOX: tl.constexpr) ->
 
 
 @triton.jit
-def cells_of_box(corner: tuple, stop: tuple, grid: Grid, BOX: tl.constexpr) -> tuple:
+def cells_of_box(corner: tl.tuple, stop: tl.tuple, grid: Grid, BOX: tl.constexpr) -> tl.tuple:
     """Places of a box's cells, whether each is in the region, and its number in the grid."""
     lane = tl.arange(0, BOX[0] * BOX[1] * BOX[2])
     s = corner[0] + lane // (BOX[1] * BOX[2])
@@ -78,7 +78,7 @@ def cells_of_box(corner: tuple, stop: tuple, grid: Grid, BOX: tl.constexpr) -> t
 
 
 @triton.jit
-def keys_seen(first: tuple, stop: tuple, window: Window, CAUSAL: tl.constexpr) -> tuple:
+def keys_seen(first: tl.tuple, stop: tl.tuple, window: Window, CAUSAL: tl.constexpr) -> tl.tuple:
     """The region that the windows of a region of queries touch."""
     s = _seen_on_axis(first, stop, window, 0, CAUSAL)
     h = _seen_on_axis(first, stop, window, 1, CAUSAL)
@@ -91,8 +91,8 @@ def keys_seen(first: tuple, stop: tuple, window: Window, CAUSAL: tl.constexpr) -
 
 @triton.jit
 def _seen_on_axis(
-    first: tuple, stop: tuple, window: Window, AXIS: tl.constexpr, CAUSAL: tl.constexpr
-) -> tuple:
+    first: tl.tuple, stop: tl.tuple, window: Window, AXIS: tl.constexpr, CAUSAL: tl.constexpr
+) -> tl.tuple:
     size, key_size = window.queries[AXIS], window.keys[AXIS]
     radius, offset = window.radius[AXIS], window.offset[AXIS]
     low = first[AXIS] * key_size // size + offset - radius
@@ -103,7 +103,7 @@ def _seen_on_axis(
 
 
 @triton.jit
-def queries_seeing(first: tuple, stop: tuple, window: Window, CAUSAL: tl.constexpr) -> tuple:
+def queries_seeing(first: tl.tuple, stop: tl.tuple, window: Window, CAUSAL: tl.constexpr) -> tl.tuple:
     """The region of the queries whose windows touch a region of keys."""
     s = _seeing_on_axis(first, stop, window, 0, CAUSAL)
     h = _seeing_on_axis(first, stop, window, 1, CAUSAL)
@@ -116,8 +116,8 @@ def queries_seeing(first: tuple, stop: tuple, window: Window, CAUSAL: tl.constex
 
 @triton.jit
 def _seeing_on_axis(
-    first: tuple, stop: tuple, window: Window, AXIS: tl.constexpr, CAUSAL: tl.constexpr
-) -> tuple:
+    first: tl.tuple, stop: tl.tuple, window: Window, AXIS: tl.constexpr, CAUSAL: tl.constexpr
+) -> tl.tuple:
     size, key_size = window.queries[AXIS], window.keys[AXIS]
     radius, offset = window.radius[AXIS], window.offset[AXIS]
     # Query i lands on ⌊i · key_size / size⌋, which is at least c from i = ⌈c · size / key_size⌉ on.
@@ -131,7 +131,7 @@ def _seeing_on_axis(
 
 @triton.jit
 def sees(
-    query: tuple, key: tuple, window: Window, CAUSAL: tl.constexpr, KEY_AXIS: tl.constexpr
+    query: tl.tuple, key: tl.tuple, window: Window, CAUSAL: tl.constexpr, KEY_AXIS: tl.constexpr
 ) -> tl.tensor:
     """Who sees whom among the cells of two boxes; queries lie along the axis that keys do not."""
     near_s = _near_on_axis(query, key, window, 0, KEY_AXIS)
@@ -149,7 +149,7 @@ def sees(
 
 @triton.jit
 def _near_on_axis(
-    query: tuple, key: tuple, window: Window, AXIS: tl.constexpr, KEY_AXIS: tl.constexpr
+    query: tl.tuple, key: tl.tuple, window: Window, AXIS: tl.constexpr, KEY_AXIS: tl.constexpr
 ) -> tl.tensor:
     center = query[AXIS] * window.keys[AXIS] // window.queries[AXIS] + window.offset[AXIS]
     away = tl.expand_dims(key[AXIS], 1 - KEY_AXIS) - tl.expand_dims(center, KEY_AXIS)

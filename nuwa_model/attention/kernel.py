@@ -94,7 +94,7 @@ def _kernels() -> ModuleType | None:
 class _Boxes(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, window: tuple[Grid, ...], causal: bool
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, window: tuple[Grid, Grid, Grid, Grid], causal: bool
     ) -> Tensor:
         out, lse = _empty_like(q), _numbers(q)
         _launch("attend_boxes", (q, k, v, out), (lse,), window, causal)
@@ -121,14 +121,13 @@ def _launch(
     kernel: str,
     tensors: Sequence[Float[Tensor, "b n _ e"]],
     numbers: Sequence[Float[Tensor, "b n q"]],
-    window: tuple[Grid, ...],
+    window: tuple[Grid, Grid, Grid, Grid],
     causal: bool,
 ) -> None:
     """Start a program for each box of queries, or of keys, of each head."""
     kernels, (batch, num_heads, _, size) = _kernels(), tensors[0].shape
     assert kernels is not None  # attend has looked
-    sides = _sides(*window[:3], of_keys=kernel == "key_value_gradients")
-    own = window[1 if kernel == "key_value_gradients" else 0]
+    own, sides = _own_sides(*window[:3], causal, of_keys=kernel == "key_value_gradients")
     num_boxes = math.prod(-(-cells // side) for cells, side in zip(own, sides.own, strict=True))
     with torch.cuda.device_of(tensors[0]):
         getattr(kernels, kernel)[(batch * num_heads * num_boxes,)](
@@ -143,16 +142,18 @@ def _launch(
             PRECISION="tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
             num_warps=4 if size <= 64 else 8,
             num_stages=2,
+            enable_fp_fusion=True,
         )
 
 
-def _sides(query_grid: Grid, key_grid: Grid, radius: Grid, *, of_keys: bool) -> Sides:
+def _own_sides(
+    query_grid: Grid, key_grid: Grid, radius: Grid, causal: bool, *, of_keys: bool
+) -> tuple[Grid, Sides]:
+    """The grid that is cut among programs, and how."""
     if not of_keys:
-        return sides_for(query_grid, key_grid, radius)
-    reach = Grid(
-        *(-(-r * q // k) for r, q, k in zip(radius, query_grid, key_grid, strict=True))
-    )
-    return sides_for(key_grid, query_grid, reach)
+        return query_grid, sides_for(query_grid, key_grid, radius, causal)
+    reach = Grid(*(-(-r * q // k) for r, q, k in zip(radius, query_grid, key_grid, strict=True)))
+    return key_grid, sides_for(key_grid, query_grid, reach, causal)
 
 
 def _empty_like(x: Float[Tensor, "b n t e"]) -> Float[Tensor, "b n t e"]:
