@@ -180,9 +180,7 @@ def _scores(
 
 
 @triton.jit
-def _product(
-    a: tl.tensor, b: tl.tensor, wide: tl.constexpr, PRECISION: tl.constexpr
-) -> tl.tensor:
+def _product(a: tl.tensor, b: tl.tensor, wide: tl.constexpr, PRECISION: tl.constexpr) -> tl.tensor:
     """A matrix product of numbers of the type of ``b``, summed in the wide type."""
     a = a.to(b.dtype)
     if IS_INTERPRETED:  # which takes the bits of a bfloat16 for an integer

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from nuwa_model.grid import Grid
 
-MOST_CELLS = 64
-"""In a box; at 128 numbers a head, two such boxes and a sum fill a GPU's registers."""
+MOST_CELLS = {2: 64, 4: 32, 8: 16}
+"""In a box, by the bytes of a number: with twice as many, compiled kernels spill registers."""
 
 FEWEST_CELLS = 16
 """Matrix units take no fewer."""
@@ -23,7 +23,7 @@ class Sides(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def sides_for(own: Grid, other: Grid, radius: Grid, causal: bool) -> Sides:
+def sides_for(own: Grid, other: Grid, radius: Grid, causal: bool, most_cells: int) -> Sides:
     """Choose sides.
 
     Args:
@@ -31,15 +31,18 @@ def sides_for(own: Grid, other: Grid, radius: Grid, causal: bool) -> Sides:
         other: Grid that each program walks over.
         radius: Cells of ``other`` that a cell of ``own`` meets on each side of its center.
         causal: Frames on one side of the center only.
+        most_cells: In a box; a power of two.
     """
     reach = Grid(radius.s * (1 if causal else 2), 2 * radius.h, 2 * radius.w)
-    pairs = (Sides(*pair) for pair in product(_all_sides(own), _all_sides(other)))
+    pairs = (
+        Sides(*pair) for pair in product(_all_sides(own, most_cells), _all_sides(other, most_cells))
+    )
     return min(pairs, key=lambda sides: _cost(sides, own, other, reach))
 
 
-def _all_sides(grid: Grid) -> Iterator[Grid]:
+def _all_sides(grid: Grid, most_cells: int) -> Iterator[Grid]:
     """All sides of a box of so many cells, longest rows first: these lie together in memory."""
-    power = math.ceil(math.log2(min(max(grid.num_cells, FEWEST_CELLS), MOST_CELLS)))
+    power = math.ceil(math.log2(min(max(grid.num_cells, FEWEST_CELLS), most_cells)))
     for w, h in product(range(power, -1, -1), repeat=2):
         if w + h <= power:
             yield Grid(2 ** (power - w - h), 2**h, 2**w)

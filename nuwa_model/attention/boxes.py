@@ -103,7 +103,9 @@ def _seen_on_axis(
 
 
 @triton.jit
-def queries_seeing(first: tl.tuple, stop: tl.tuple, window: Window, CAUSAL: tl.constexpr) -> tl.tuple:
+def queries_seeing(
+    first: tl.tuple, stop: tl.tuple, window: Window, CAUSAL: tl.constexpr
+) -> tl.tuple:
     """The region of the queries whose windows touch a region of keys."""
     s = _seeing_on_axis(first, stop, window, 0, CAUSAL)
     h = _seeing_on_axis(first, stop, window, 1, CAUSAL)
@@ -184,8 +186,8 @@ def store(
     """Write vectors of cells, in the tensor's own type."""
     lane = tl.arange(0, _padded(SIZE))
     mask = inside[:, None] & (lane < SIZE)[None, :]
-    values = values.to(x.data.dtype.element_ty)
-    tl.store(_places(x, head, num_heads, number, lane), values, mask=mask)
+    places = _places(x, head, num_heads, number, lane)
+    tl.store(places, values.to(places.dtype.element_ty), mask=mask)
 
 
 @triton.jit

@@ -18,15 +18,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nuwa_model.attention.box_sides import Sides, sides_for
-from nuwa_model.attention.window import Offset
+from nuwa_model.attention.box_sides import MOST_CELLS, Sides, sides_for
+from nuwa_model.attention.window import Offset, refuse_two_grids
 from nuwa_model.errors import ConfigError, GridError
 from nuwa_model.grid import Extent, Grid
 
 WIDEST_HEAD = 128
 """Numbers a head; wider ones would not fit into a GPU's registers."""
 
-_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+OLDEST_GPU = (8, 0)
+"""Compute capability; earlier ones have no bfloat16 and no tf32."""
 
 
 def attend(
@@ -50,11 +51,8 @@ def attend(
     """
     if key_mask is not None:
         raise GridError("The Triton kernel takes no key mask; use the dense backend for text.")
-    if causal and query_grid != key_grid:
-        raise GridError(
-            f"Causal attention needs one grid, but queries are {tuple(query_grid)} and keys "
-            f"{tuple(key_grid)}."
-        )
+    if causal:
+        refuse_two_grids(query_grid, key_grid)
     if (reason := why_not(q)) is not None:
         raise ConfigError(reason)
     window = (query_grid, key_grid, extent.radius(key_grid), Grid(*offset))
@@ -63,11 +61,11 @@ def attend(
 
 
 def why_not(q: Float[Tensor, "b n q e"]) -> str | None:
-    """Why the kernels cannot take such queries on this machine, and what to do; None if they can."""
-    if q.shape[-1] > WIDEST_HEAD or q.dtype not in _TYPES:
+    """Why the kernels cannot take such queries here, and what to do; None if they can."""
+    if q.shape[-1] > WIDEST_HEAD:
         return (
-            f"The attention backend 'triton' takes floats in heads of at most {WIDEST_HEAD} "
-            f"numbers, not {q.shape[-1]} of {q.dtype}; choose 'auto'."
+            f"The attention backend 'triton' takes heads of at most {WIDEST_HEAD} numbers, not "
+            f"{q.shape[-1]}; choose 'auto', or more heads."
         )
     kernels = _kernels()
     if kernels is None:
@@ -75,12 +73,15 @@ def why_not(q: Float[Tensor, "b n q e"]) -> str | None:
             "The attention backend 'triton' needs the package triton, which is not installed; "
             "run `pip install triton`, or choose 'auto'."
         )
-    if not (q.is_cuda or kernels.IS_INTERPRETED):
-        return (
-            f"The attention backend 'triton' runs on GPUs, but these tensors are on {q.device}; "
-            "choose 'auto', or set TRITON_INTERPRET=1 to run it slowly."
-        )
-    return None
+    if kernels.IS_INTERPRETED or (
+        q.is_cuda and torch.cuda.get_device_capability(q.device) >= OLDEST_GPU
+    ):
+        return None
+    return (
+        f"The attention backend 'triton' runs on GPUs of compute capability "
+        f"{OLDEST_GPU[0]}.{OLDEST_GPU[1]} or later, but these tensors are on {q.device}; "
+        "choose 'auto', or set TRITON_INTERPRET=1 to try it slowly."
+    )
 
 
 @lru_cache(maxsize=1)
@@ -94,7 +95,12 @@ def _kernels() -> ModuleType | None:
 class _Boxes(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, window: tuple[Grid, Grid, Grid, Grid], causal: bool
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        window: tuple[Grid, Grid, Grid, Grid],
+        causal: bool,
     ) -> Tensor:
         out, lse = _empty_like(q), _numbers(q)
         _launch("attend_boxes", (q, k, v, out), (lse,), window, causal)
@@ -125,35 +131,43 @@ def _launch(
     causal: bool,
 ) -> None:
     """Start a program for each box of queries, or of keys, of each head."""
-    kernels, (batch, num_heads, _, size) = _kernels(), tensors[0].shape
+    kernels, q = _kernels(), tensors[0]
     assert kernels is not None  # attend has looked
-    own, sides = _own_sides(*window[:3], causal, of_keys=kernel == "key_value_gradients")
+    own = window[kernel == "key_value_gradients"]
+    sides = _sides(own, window, causal, MOST_CELLS[q.itemsize])
     num_boxes = math.prod(-(-cells // side) for cells, side in zip(own, sides.own, strict=True))
-    with torch.cuda.device_of(tensors[0]):
-        getattr(kernels, kernel)[(batch * num_heads * num_boxes,)](
+    with torch.cuda.device_of(q):
+        getattr(kernels, kernel)[(q.shape[0] * q.shape[1] * num_boxes,)](
             *(kernels.Cells(x, *x.stride()[:3]) for x in map(_with_near_numbers, tensors)),
             *numbers,
             kernels.Window(*window),
-            num_heads,
-            SIZE=size,
+            q.shape[1],
+            SIZE=q.shape[-1],
             BOX=tuple(sides.own),
             OTHER=tuple(sides.other),
             CAUSAL=causal,
-            PRECISION="tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
-            num_warps=4 if size <= 64 else 8,
+            PRECISION=_precision(q.dtype),
+            num_warps=4 if q.shape[-1] <= 64 else 8,
             num_stages=2,
             enable_fp_fusion=True,
         )
 
 
-def _own_sides(
-    query_grid: Grid, key_grid: Grid, radius: Grid, causal: bool, *, of_keys: bool
-) -> tuple[Grid, Sides]:
-    """The grid that is cut among programs, and how."""
-    if not of_keys:
-        return query_grid, sides_for(query_grid, key_grid, radius, causal)
-    reach = Grid(*(-(-r * q // k) for r, q, k in zip(radius, query_grid, key_grid, strict=True)))
-    return key_grid, sides_for(key_grid, query_grid, reach, causal)
+def _sides(
+    own: Grid, window: tuple[Grid, Grid, Grid, Grid], causal: bool, most_cells: int
+) -> Sides:
+    queries, keys, radius, _ = window
+    if own == queries:
+        return sides_for(queries, keys, radius, causal, most_cells)
+    reach = Grid(*(-(-r * q // k) for r, q, k in zip(radius, queries, keys, strict=True)))
+    return sides_for(keys, queries, reach, causal, most_cells)
+
+
+def _precision(dtype: torch.dtype) -> str:
+    """How matrix units take numbers; three products of tf32 are nearly as exact as float32."""
+    if dtype != torch.float32:
+        return "ieee"
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
 
 
 def _empty_like(x: Float[Tensor, "b n t e"]) -> Float[Tensor, "b n t e"]:

@@ -31,11 +31,8 @@ def nearby_mask(
     Raises:
         GridError: ``causal`` was asked for two different grids.
     """
-    if causal and query_grid != key_grid:
-        raise GridError(
-            f"Causal attention needs one grid, but queries are {tuple(query_grid)} and keys "
-            f"{tuple(key_grid)}."
-        )
+    if causal:
+        refuse_two_grids(query_grid, key_grid)
     near_s, near_h, near_w = near_on_axes(query_grid, key_grid, extent, offset)
     near = (
         rearrange(near_s, "qs ks -> qs 1 1 ks 1 1")
@@ -47,6 +44,15 @@ def nearby_mask(
         mask = mask.tril()
         mask.fill_diagonal_(True)
     return mask
+
+
+def refuse_two_grids(query_grid: Grid, key_grid: Grid) -> None:
+    """Raise a ``GridError`` unless the grids are the same: raster order is of one grid."""
+    if query_grid != key_grid:
+        raise GridError(
+            f"Causal attention needs one grid, but queries are {tuple(query_grid)} and keys "
+            f"{tuple(key_grid)}."
+        )
 
 
 def near_on_axes(
