@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nuwa_model.attention import dense, kernel, reference, rows
+from nuwa_model.attention import dense, flex, kernel, reference, rows
 from nuwa_model.attention.window import Offset
 from nuwa_model.errors import GridError, UnknownNameError
 from nuwa_model.grid import Extent, Grid
@@ -37,6 +37,7 @@ BACKENDS: Mapping[str, AttentionBackend] = {
     "dense": dense.attend,
     "rows": rows.attend,
     "triton": kernel.attend,
+    "flex": flex.attend,
 }
 
 _DENSE_KEYS = 128
