@@ -167,7 +167,7 @@ def _precision(dtype: torch.dtype) -> str:
     """How matrix units take numbers; three products of tf32 are nearly as exact as float32."""
     if dtype != torch.float32:
         return "ieee"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"
 
 
 def _empty_like(x: Float[Tensor, "b n t e"]) -> Float[Tensor, "b n t e"]:
