@@ -60,7 +60,8 @@ def attend_in_views(
         bias: Of each pair of cells, the rows in the order of the runs: 0, or minus infinity where
             a key is not seen. Every query must see a key.
     """
-    out: Tensor = _Views.apply(q, k, v, runs, bias)
+    with torch.autocast(q.device.type, enabled=False):  # precision is chosen below
+        out: Tensor = _Views.apply(q, k, v, runs, bias)
     return out
 
 
@@ -84,6 +85,7 @@ class _Views(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key_buffer, value_buffer, out, *weights = ctx.saved_tensors
         keys, values = (_Rows(x, len(query), ctx.runs) for x in (key_buffer, value_buffer))

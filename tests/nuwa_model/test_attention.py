@@ -144,6 +144,33 @@ def test_the_gradient_reaches_exactly_the_cells_seen(name):
     assert torch.equal(v.grad.abs().sum(dim=(0, 1, 3)) > 0, seen)
 
 
+@pytest.mark.parametrize("name", sorted(set(BACKENDS) - {"reference"}))
+@pytest.mark.parametrize("is_autocast", [False, True])
+def test_bfloat16_is_as_near_the_reference_as_its_eight_bits_allow(name, is_autocast):
+    torch.manual_seed(0)
+    grid = Grid(3, 9, 10)
+    tensors = [torch.randn(2, 2, grid.num_cells, 16).bfloat16() for _ in range(3)]
+
+    def run(backend, dtype):
+        leaves = [x.detach().to(dtype, copy=True).requires_grad_() for x in tensors]
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast and dtype != torch.float64):
+            out = nearby_attention(
+                *leaves,
+                query_grid=grid,
+                key_grid=grid,
+                extent=WINDOW,
+                causal=True,
+                offset=PREDICTED,
+                backend=backend,
+            )
+            out.square().sum().backward()
+        return out, *(leaf.grad for leaf in leaves)
+
+    for fast, slow in zip(run(name, torch.bfloat16), run("reference", torch.float64), strict=True):
+        assert fast.dtype == torch.bfloat16
+        assert (fast - slow).abs().max() < 0.02 * slow.abs().max()
+
+
 def test_padded_keys_change_nothing():
     text = Grid(6, 1, 1)
     q, k, v = (torch.randn(2, 2, 6, 4) for _ in range(3))
