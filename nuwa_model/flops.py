@@ -5,6 +5,7 @@ and masks. What each batch shares (the table of token embeddings) and what is no
 matrices is left out. This module does not load torch.
 """
 
+import math
 from collections.abc import Iterable
 
 from nuwa_model.config import NuwaConfig
@@ -61,8 +62,7 @@ def near_pairs(
     radius = extent.radius(keys)
     sizes = list(zip(queries, keys, radius, (0, 0, ahead), strict=True))
     if not causal:
-        s, h, w = (_pairs_on_axis(*axis) for axis in sizes)
-        return s * h * w
+        return math.prod(_pairs_on_axis(*axis) for axis in sizes)
     # Of keys at a fixed distance from their query there are as many as the grid has places for it.
     s, h, w = (
         {d: max(0, size - abs(d)) for d in range(center - r, center + r + 1)}

@@ -102,10 +102,12 @@ def test_every_backend_gives_the_values_and_gradients_of_the_reference(
         key = query
     elif not nearby_mask(query, key, extent, offset=(0, 0, shift)).any(dim=1).all():
         return  # a query that sees nothing has no softmax
-    tensors = [
-        torch.randn(2, 2, grid.num_cells, 4, dtype=torch.float64, requires_grad=True)
+    tensors = [  # heads innermost but one, as projections leave them
+        torch.randn(2, grid.num_cells, 2, 4, dtype=torch.float64).transpose(1, 2)
         for grid in (query, key, key)
     ]
+    for tensor in tensors:
+        tensor.requires_grad_()
 
     def run(backend):
         out = nearby_attention(
