@@ -60,7 +60,8 @@ def attend_in_views(
         bias: Of each pair of cells, the rows in the order of the runs: 0, or minus infinity where
             a key is not seen. Every query must see a key.
     """
-    out: Tensor = _Views.apply(q, k, v, runs, bias)
+    with torch.autocast(q.device.type, enabled=False):  # precision is chosen below
+        out: Tensor = _Views.apply(q, k, v, runs, bias)
     return out
 
 
@@ -73,6 +74,7 @@ class _Views(torch.autograd.Function):
         # Products of bfloat16 would copy every window, and these blocks are no faster in it.
         wide = torch.promote_types(q.dtype, torch.float32)
         query = rearrange(q.to(wide) * ctx.scale, "b n (r qw) e -> (b n r) qw e", r=num_rows)
+        query = query.contiguous()
         keys, values = (_Rows.of(x, num_rows, runs, wide) for x in (k, v))
         weights = _weights(query, keys, bias)
         out = torch.zeros_like(query)
@@ -85,21 +87,8 @@ class _Views(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key_buffer, value_buffer, out, *weights = ctx.saved_tensors
-        keys, values = (_Rows(x, len(query), ctx.runs) for x in (key_buffer, value_buffer))
-        key_grads, value_grads = keys.zeros(), values.zeros()
-        query_grad = torch.zeros_like(query)
-        given, grad = grad.dtype, grad.to(out.dtype)
-        grad = rearrange(grad, "b n (r qw) e -> (b n r) qw e", r=ctx.num_rows).contiguous()
-        told = (grad * out).sum(dim=-1, keepdim=True)
-        for run, weight in zip(ctx.runs, weights, strict=True):
-            score_grad = (grad @ values.windows(run).mT).sub_(told).mul_(weight)
-            query_grad.baddbmm_(score_grad, keys.windows(run))
-            value_grads.add_products(run, weight, grad)
-            key_grads.add_products(run, score_grad, query)
-        query_grad = query_grad.mul_(ctx.scale).view(*ctx.shape[:2], -1, ctx.shape[-1])
-        grads = (query_grad, key_grads.cells(ctx.shape), value_grads.cells(ctx.shape))
-        return *(x.to(given) for x in grads), None, None
+        with torch.autocast(grad.device.type, enabled=False):
+            return (*_gradients(ctx, grad), None, None)
 
 
 class _Rows:
@@ -154,6 +143,25 @@ class _Rows:
 
     def _at(self, first: int) -> Float[Tensor, "r w e"]:
         return self.buffer[self._before + first :][: self._num_rows]
+
+
+def _gradients(ctx: Any, grad: Float[Tensor, "b n q e"]) -> tuple[Tensor, ...]:
+    """Of queries, keys and values."""
+    query, key_buffer, value_buffer, out, *weights = ctx.saved_tensors
+    keys, values = (_Rows(x, len(query), ctx.runs) for x in (key_buffer, value_buffer))
+    key_grads, value_grads = keys.zeros(), values.zeros()
+    query_grad = torch.zeros_like(query)
+    given, grad = grad.dtype, grad.to(out.dtype)
+    grad = rearrange(grad, "b n (r qw) e -> (b n r) qw e", r=ctx.num_rows).contiguous()
+    told = (grad * out).sum(dim=-1, keepdim=True)
+    for run, weight in zip(ctx.runs, weights, strict=True):
+        score_grad = (grad @ values.windows(run).mT).sub_(told).mul_(weight)
+        query_grad.baddbmm_(score_grad, keys.windows(run))
+        value_grads.add_products(run, weight, grad)
+        key_grads.add_products(run, score_grad, query)
+    query_grad = query_grad.mul_(ctx.scale).view(*ctx.shape[:2], -1, ctx.shape[-1])
+    grads = (query_grad, key_grads.cells(ctx.shape), value_grads.cells(ctx.shape))
+    return tuple(x.to(given) for x in grads)
 
 
 def _room(runs: Sequence[Run]) -> tuple[int, int]:

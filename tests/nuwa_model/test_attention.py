@@ -105,10 +105,12 @@ def test_every_backend_gives_the_values_and_gradients_of_the_reference(
         key = query
     elif not nearby_mask(query, key, extent, offset=(0, 0, shift)).any(dim=1).all():
         return  # a query that sees nothing has no softmax
-    tensors = [
-        torch.randn(2, 2, grid.num_cells, 4, dtype=torch.float64, requires_grad=True)
+    tensors = [  # heads innermost but one, as projections leave them
+        torch.randn(2, grid.num_cells, 2, 4, dtype=torch.float64).transpose(1, 2)
         for grid in (query, key, key)
     ]
+    for tensor in tensors:
+        tensor.requires_grad_()
 
     def run(backend):
         out = nearby_attention(
@@ -145,6 +147,33 @@ def test_the_gradient_reaches_exactly_the_cells_seen(name):
     out[:, :, cell].sum().backward()
     seen = nearby_mask(grid, grid, WINDOW, causal=True, offset=PREDICTED)[cell]
     assert torch.equal(v.grad.abs().sum(dim=(0, 1, 3)) > 0, seen)
+
+
+@pytest.mark.parametrize("name", sorted(set(BACKENDS) - {"reference"}))
+@pytest.mark.parametrize("is_autocast", [False, True])
+def test_bfloat16_is_as_near_the_reference_as_its_eight_bits_allow(name, is_autocast):
+    torch.manual_seed(0)
+    grid = Grid(3, 9, 10)
+    tensors = [torch.randn(2, 2, grid.num_cells, 16).bfloat16() for _ in range(3)]
+
+    def run(backend, dtype):
+        leaves = [x.detach().to(dtype, copy=True).requires_grad_() for x in tensors]
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast and dtype != torch.float64):
+            out = nearby_attention(
+                *leaves,
+                query_grid=grid,
+                key_grid=grid,
+                extent=WINDOW,
+                causal=True,
+                offset=PREDICTED,
+                backend=backend,
+            )
+            out.square().sum().backward()
+        return out, *(leaf.grad for leaf in leaves)
+
+    for fast, slow in zip(run(name, torch.bfloat16), run("reference", torch.float64), strict=True):
+        assert fast.dtype == torch.bfloat16
+        assert (fast - slow).abs().max() < 0.02 * slow.abs().max()
 
 
 def test_padded_keys_change_nothing():

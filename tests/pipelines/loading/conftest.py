@@ -122,6 +122,7 @@ def settings():
                 target_grid=Grid(NUM_FRAMES, 4, 4), codebook_size=size, sketch_codebook_size=size
             ),
             vqgan=VQGANConfig(codebook_size=size),
+            vqgan_seg=VQGANConfig(channels=4, codebook_size=size),
             training=TrainingConfig(**{"batch_size": 8, **training}),
         )
 
