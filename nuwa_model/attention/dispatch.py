@@ -69,7 +69,7 @@ def nearby_attention(
         causal: Drop keys later in raster order; grids must be equal.
         offset: Moves the window's center; the decoder uses ``(0, 0, 1)``.
         key_mask: False at padded keys.
-        backend: Name in ``BACKENDS``, or ``auto`` to choose by size and device.
+        backend: Name in ``BACKENDS``, or ``auto`` to choose by size.
 
     Raises:
         GridError: A tensor does not have its grid's number of cells.
@@ -82,8 +82,8 @@ def nearby_attention(
             f"{tuple(query_grid)} and {tuple(key_grid)}."
         )
     if backend == "auto":
-        is_dense = key_mask is not None or _is_dense(key_grid, extent)
-        backend = "dense" if is_dense else _fastest(q)
+        # Triton's kernel joins here when a GPU has shown it right and faster.
+        backend = "dense" if key_mask is not None or _is_dense(key_grid, extent) else "rows"
     if backend not in BACKENDS:
         raise UnknownNameError("attention backend", backend, BACKENDS)
     return BACKENDS[backend](
@@ -97,11 +97,6 @@ def nearby_attention(
         offset=offset,
         key_mask=key_mask,
     )
-
-
-def _fastest(q: Float[Tensor, "b n q e"]) -> str:
-    """What to attend with where windows are small."""
-    return "triton" if q.is_cuda and kernel.why_not(q) is None else "rows"
 
 
 def _is_dense(key_grid: Grid, extent: Extent) -> bool:

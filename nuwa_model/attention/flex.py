@@ -7,16 +7,18 @@ there it only serves for comparing values.
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from nuwa_model.attention.window import Offset, refuse_two_grids
 from nuwa_model.errors import ConfigError, GridError
 from nuwa_model.grid import Extent, Grid
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 def attend(
@@ -54,6 +56,8 @@ def attend(
 
 @lru_cache(maxsize=4)
 def _flex_attention(device_type: str) -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention  # loads the compiler
+
     if device_type != "cpu":
         return torch.compile(flex_attention, dynamic=False)
 
@@ -73,7 +77,9 @@ def _block_mask(
     causal: bool,
     offset: Offset,
     device: torch.device,
-) -> BlockMask:
+) -> "BlockMask":
+    from torch.nn.attention.flex_attention import create_block_mask
+
     def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         near_s, near_h, near_w = (
             (theirs - (ours * key_size // size + shift)).abs() <= reach

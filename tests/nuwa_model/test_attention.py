@@ -149,7 +149,7 @@ def test_the_gradient_reaches_exactly_the_cells_seen(name):
     assert torch.equal(v.grad.abs().sum(dim=(0, 1, 3)) > 0, seen)
 
 
-@pytest.mark.parametrize("name", sorted(set(BACKENDS) - {"reference"}))
+@pytest.mark.parametrize("name", sorted(ANYWHERE - {"reference"}))
 @pytest.mark.parametrize("is_autocast", [False, True])
 def test_bfloat16_is_as_near_the_reference_as_its_eight_bits_allow(name, is_autocast):
     torch.manual_seed(0)
