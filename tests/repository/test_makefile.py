@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 TARGETS = [
     *("help", "setup", "demo", "test", "test-long", "check"),
-    *("format", "bench", "up", "down", "clean"),
+    *("format", "bench", "peers", "up", "down", "clean"),
 ]
 
 
