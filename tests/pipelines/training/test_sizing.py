@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from pipelines.training.sizing import activations, count_parameters, mean_step, 
 from tests.nuwa_model.test_model import make_batch
 from tests.pipelines.training import held_by_a_rank
 
+ROOT = Path(__file__).parents[3]
 BASE = replace(
     PRESETS["base"], decoder_depth=2, encoder_depth=2, text_vocabulary=100, text_length=16,
     codebook_size=512, codebook_dim=8,
@@ -65,7 +67,8 @@ def test_activations_are_what_a_forward_pass_keeps(dim, grid, task, is_bfloat16)
 def test_states_are_what_each_of_two_ranks_holds(stage, tmp_path):
     out = tmp_path / "held"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    subprocess.run([*torchrun, held_by_a_rank.__file__, str(stage), str(out)], check=True)
+    rank = [*torchrun, "-m", held_by_a_rank.__name__, str(stage), str(out)]
+    subprocess.run(rank, check=True, cwd=ROOT)
     training = TrainingConfig(batch_size=4, num_workers=2, zero_stage=stage)
     config = RunConfig.__new__(RunConfig)  # of a run, only these two sections matter here
     object.__setattr__(config, "model", held_by_a_rank.MODEL)
