@@ -70,6 +70,8 @@ def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str
     tree = asdict(training)
     for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
         tree.pop(name, None)
+    # Any number of ranks goes on with a run; as many as there are, 0, always had its own name.
+    tree["num_workers"] = min(1, training.num_workers)
     if isinstance(training, TokenizerTrainingConfig):
         return {n: value for n, value in tree.items() if (n, value) not in _UNUSED}
     return tree

@@ -14,9 +14,10 @@ from torch import distributed
 
 from pipelines import artifacts, storage, transfers
 from pipelines.artifacts import Artifact
-from pipelines.errors import ArtifactError, StorageError, TrainingError
+from pipelines.errors import ArtifactError, StorageError
 from pipelines.training.ema import AveragedWeights
 from pipelines.training.ranks import from_first_rank
+from pipelines.training.resharding import load_resharded
 from pipelines.transfers import Files
 
 logger = logging.getLogger(__name__)
@@ -87,21 +88,21 @@ class Checkpoints:
             The checkpoint, or ``None`` if there is none.
 
         Raises:
-            TrainingError: It was written by another number of ranks.
+            TrainingError: Another number of ranks wrote it, and there is no room to convert it.
         """
         artifact = from_first_rank(self.newest)
         if artifact is None:
             return None
-        world_size = artifact.metadata["world_size"]
-        if world_size != distributed.get_world_size():
-            raise TrainingError(
-                f"{artifact.uri} was written by {world_size} ranks and cannot be read by "
-                f"{distributed.get_world_size()}: set num_workers={world_size}."
-            )
         folder = artifacts.local_folder(artifact)
         average.load(folder / EMA_FILE)
-        engine.load_checkpoint(str(folder), tag=_SHARDS)
-        _set_random_state(torch.load(folder / f"random-{distributed.get_rank():05d}.pt"))
+        is_as_written = artifact.metadata["world_size"] == distributed.get_world_size()
+        if is_as_written or not engine.zero_optimization_stage():
+            engine.load_checkpoint(str(folder), tag=_SHARDS)
+        else:
+            load_resharded(engine, folder / _SHARDS)
+        random = folder / f"random-{distributed.get_rank():05d}.pt"
+        if random.exists():  # of more ranks than wrote it, the last ones begin anew
+            _set_random_state(torch.load(random))
         return artifact
 
     def newest(self) -> Artifact | None:

@@ -34,3 +34,10 @@ def test_runs_that_differ_in_a_given_tokenizer_differ_in_name(run_name):
     config = load_config()
     found = {run_name(replace(config, **some)) for some in given}
     assert len(found) == len(given)
+
+
+def test_a_run_goes_on_with_any_number_of_ranks():
+    more = ("training.num_workers=4", "vqgan_training.num_workers=4")
+    config, moved = load_config(), load_config(overrides=more)
+    for name in (names.pretrain_name, names.finetune_name, names.vqgan_name):
+        assert name(config) == name(moved)
