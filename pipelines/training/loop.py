@@ -18,9 +18,15 @@ from pipelines.training.checkpoint import Checkpoints, read_state
 from pipelines.training.curve import Curve
 from pipelines.training.ema import AveragedWeights
 from pipelines.training.engine import choose_precision, start_engine, take_step
+from pipelines.training.notice import Notice
 from pipelines.training.observers import Observers
 from pipelines.training.owner import Owner
-from pipelines.training.ranks import Ranks, from_first_rank, mean_over_ranks
+from pipelines.training.ranks import (
+    Ranks,
+    from_first_rank,
+    mean_over_ranks,
+    means_over_ranks,
+)
 from pipelines.training.run import TrainingRun
 from pipelines.training.schedule import ema_decay, learning_rate
 
@@ -54,13 +60,13 @@ def train(
         The checkpoint of the last step.
 
     Raises:
-        TrainingError: Another process owns the run, the loss is not finite, or a checkpoint does
-            not fit.
+        TrainingError: Another process owns the run, the loss is not finite, a checkpoint does not
+            fit, or SIGTERM came: then a checkpoint of the last whole step was saved.
     """
     engine = start_engine(model, run.training, choose_precision())
-    with Owner(run.root) as owner:
+    with Owner(run.root) as owner, Notice() as notice:
         from_first_rank(owner.acquire)
-        loop = _Loop(run, engine, batches, validation, observers or Observers(), owner)
+        loop = _Loop(run, engine, batches, validation, observers or Observers(), owner, notice)
         with loop.board:
             return loop.run_to_the_end()
 
@@ -76,7 +82,9 @@ class _Loop:
         validation: Batches | None,
         observers: Observers,
         owner: Owner,
+        notice: Notice,
     ) -> None:
+        self._notice, self._is_to_end = notice, False
         self._run, self._engine, self._training = run, engine, run.training
         self._batches, self._validation = batches, validation
         self._observers, self._ranks = observers, Ranks.from_environment()
@@ -107,7 +115,11 @@ class _Loop:
             if is_last or self._step % self._training.log_every == 0:
                 self._log()
             if is_last or self._step % self._training.checkpoint_every == 0:
-                self._final = self._save(loss)
+                self._final = self._save(loss, self._validate())
+            elif self._is_to_end:
+                self._final = self._save(loss, {})  # the time may not be enough to validate
+            if self._is_to_end and not is_last:
+                self._end()
         assert self._final is not None  # there is at least one step
         return self._final
 
@@ -148,7 +160,12 @@ class _Loop:
                 self._engine.step()  # counts; the weights change at the last one
             losses.append(loss.detach())
             self._tokens += batch.target.numel() * self._ranks.world_size
-        return batch.name, mean_over_ranks(torch.stack(losses).mean())
+        mean = torch.stack(losses).mean()
+        # Ranks hear a signal at different steps, and must save at the same.
+        told = mean.new_tensor(float(self._notice.is_given))
+        loss, num_told = means_over_ranks(torch.stack([mean, told]))
+        self._is_to_end = num_told > 0
+        return batch.name, loss
 
     def _stop(self, task: str, loss: float) -> None:
         newest = from_first_rank(self._checkpoints.newest)
@@ -174,8 +191,14 @@ class _Loop:
             for record in records:
                 logger.info(" ".join(f"{k}={_short(v)}" for k, v in record.items()))
 
-    def _save(self, loss: float) -> Artifact:
-        validation = self._validate()
+    def _end(self) -> None:
+        assert self._final is not None
+        raise TrainingError(
+            f"{self._run.name} was told to end and saved step {self._step} as {self._final.uri}: "
+            "the same command goes on from there."
+        )
+
+    def _save(self, loss: float, validation: dict[str, float]) -> Artifact:
         metadata = {
             "run": self._run.name,
             "step": self._step,

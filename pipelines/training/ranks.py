@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from nuwa_model.errors import NuwaError
 from pipelines.errors import TrainingError
@@ -83,9 +83,15 @@ def from_first_rank(function: Callable[[], T]) -> T:
     return result
 
 
-def mean_over_ranks(value: torch.Tensor) -> float:
+def mean_over_ranks(value: Tensor) -> float:
     """The mean of a number that every rank has; waits for the device."""
+    return means_over_ranks(value[None])[0]
+
+
+def means_over_ranks(values: Tensor) -> list[float]:
+    """The means of some numbers that every rank has; waits for the device."""
     if distributed.get_world_size() > 1:
-        distributed.all_reduce(value)
-        value = value / distributed.get_world_size()
-    return float(value)
+        distributed.all_reduce(values)
+        values = values / distributed.get_world_size()
+    means: list[float] = values.tolist()
+    return means

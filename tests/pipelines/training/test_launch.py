@@ -90,17 +90,10 @@ def test_a_rank_that_is_killed_changes_no_weight(tmp_path, caplog):
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
-class SlowBatches(ToyBatches):
-    """Leaves time to kill somebody."""
-
-    def batch_at(self, step, micro_batch=0):
-        time.sleep(0.2)
-        return super().batch_at(step, micro_batch)
-
-
 def train_slowly(store, observers):
     run = toy_run(store, steps=30)
-    train(run, toy_model(), SlowBatches(run.training), observers=observers)
+    batches = ToyBatches(run.training, pause_s=0.2)  # leaves time to kill somebody
+    train(run, toy_model(), batches, observers=observers)
 
 
 def launch_slowly(store):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from dataclasses import dataclass
 
 import torch
@@ -43,8 +44,10 @@ class ToyBatches:
     training: TrainingConfig
     rank: int = 0
     world_size: int = 1
+    pause_s: float = 0.0
 
     def batch_at(self, step: int, micro_batch: int = 0) -> Batch:
+        time.sleep(self.pause_s)
         task = get_task(("T2V", "T2I")[step % 2])
         size = self.training.batch_size // self.training.gradient_accumulation
         generator = torch.Generator().manual_seed(1000 * step + micro_batch)
@@ -78,10 +81,10 @@ def toy_run(store, **settings) -> TrainingRun:
     )
 
 
-def train_toy(store, *, batches=None, **settings):
+def train_toy(store, *, batches=None, pause_s=0.0, **settings):
     """Train in this process, as any rank would."""
     run, ranks = toy_run(store, **settings), Ranks.from_environment()
-    batches = batches or ToyBatches(run.training, ranks.rank, ranks.world_size)
+    batches = batches or ToyBatches(run.training, ranks.rank, ranks.world_size, pause_s)
     return train(run, toy_model(), batches, validation=ToyBatches(run.training))
 
 
