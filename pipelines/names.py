@@ -11,7 +11,15 @@ from typing import Any
 from nuwa_model.config import VQGANConfig
 from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
 
-_UNUSED = (("vgg16", ""), ("lpips", ""), ("codebook", "mean"), ("ema_decay", 0.0))
+_UNUSED = {
+    TokenizerTrainingConfig: (
+        ("vgg16", ""),
+        ("lpips", ""),
+        ("codebook", "mean"),
+        ("ema_decay", 0.0),
+    ),
+    TrainingConfig: (("patience", 0), ("export", "last")),
+}
 """Settings that came later: while they are not used, earlier runs keep their names."""
 
 
@@ -72,6 +80,5 @@ def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str
         tree.pop(name, None)
     # Any number of ranks goes on with a run; as many as there are, 0, always had its own name.
     tree["num_workers"] = min(1, training.num_workers)
-    if isinstance(training, TokenizerTrainingConfig):
-        return {n: value for n, value in tree.items() if (n, value) not in _UNUSED}
-    return tree
+    unused = _UNUSED[type(training)]
+    return {name: value for name, value in tree.items() if (name, value) not in unused}

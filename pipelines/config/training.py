@@ -112,7 +112,11 @@ class TrainingConfig:
             there is none, and as divide the batch.
         gradient_accumulation: Micro-batches a step.
         checkpoint_every: Steps between checkpoints.
-        keep_checkpoints: Checkpoints kept; older ones are deleted.
+        keep_checkpoints: Newest checkpoints kept, beside the one of the best validation.
+        patience: Validations in a row, one a checkpoint, none of them better than the best before,
+            after which training stops early; 0 never does.
+        export: Whether the ``last`` checkpoint becomes the export, or the ``best``, that of the
+            lowest validation loss.
         log_every: Steps between log lines.
         seed: Of initialization, order and dropout.
     """
@@ -137,6 +141,8 @@ class TrainingConfig:
     gradient_accumulation: int = 1
     checkpoint_every: int = 50
     keep_checkpoints: int = 2
+    patience: int = 0
+    export: Literal["last", "best"] = "last"
     log_every: int = 5
     seed: int = 0
 
@@ -161,6 +167,7 @@ class TrainingConfig:
             gradient_accumulation=SOME,
             checkpoint_every=SOME,
             keep_checkpoints=SOME,
+            patience=ANY,
             log_every=SOME,
         )
         for name in self.tasks:

@@ -68,7 +68,7 @@ class Checkpoints:
         Raises:
             TrainingError: Another process owns the run now.
         """
-        name = f"{self._run}/step-{state['step']:08d}"
+        name = name_of(self._run, state["step"])
         about = {"kind": KIND, "name": name, "config": self._config, "metadata": metadata}
         uri = artifacts.artifact_uri(self._store, KIND, name)
         from_first_rank(lambda: self._clear(name))
@@ -118,24 +118,35 @@ class Checkpoints:
         artifact = artifacts.publish(
             self._store, KIND, name, folder, config=self._config, metadata=metadata
         )
-        self._delete_all_but_the_newest(name)
+        self._delete_old(artifact)
         return artifact
 
     def _seal_there(self, about: Mapping[str, Any], files: Files, folder: str) -> Artifact:
         self._check_owner()
         artifact = artifacts.seal(self._store, about, files, folder=folder)
-        self._delete_all_but_the_newest(about["name"])
+        self._delete_old(artifact)
         return artifact
 
-    def _delete_all_but_the_newest(self, newest: str) -> None:
-        """Later ones are damaged: this run passed them by."""
+    def _delete_old(self, newest: Artifact) -> None:
+        """Keep the newest and the best. Later ones are damaged: this run passed them by."""
         complete = artifacts.list_names(self._store, KIND, prefix=self._run)
-        kept = [name for name in complete if name <= newest][-self._keep :]
+        kept = [name for name in complete if name <= newest.name][-self._keep :]
+        kept.append(name_of(self._run, newest.metadata.get("best_step", 0)))
         root = artifacts.artifact_uri(self._store, KIND, self._run)
         for folder in storage.list_folders(root):
             name = f"{self._run}/{folder.rsplit('/', 1)[-1]}"
             if name not in kept:
                 artifacts.delete(self._store, KIND, name)
+
+
+def name_of(run: str, step: int) -> str:
+    """Name of the checkpoint of that many steps."""
+    return f"{run}/step-{step:08d}"
+
+
+def is_final(artifact: Artifact, steps: int) -> bool:
+    """Whether a run of so many steps ended with this checkpoint."""
+    return artifact.metadata["step"] >= steps or artifact.metadata.get("has_stopped_early", False)
 
 
 def read_state(artifact: Artifact) -> dict[str, Any]:

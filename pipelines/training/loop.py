@@ -12,7 +12,9 @@ from nuwa_model.batch import Batch
 from nuwa_model.losses import next_token_loss
 from pipelines import storage
 from pipelines.artifacts import Artifact
+from pipelines.config import TrainingConfig
 from pipelines.errors import TrainingError
+from pipelines.training.best import Best
 from pipelines.training.board import Board
 from pipelines.training.checkpoint import Checkpoints, read_state
 from pipelines.training.curve import Curve
@@ -61,8 +63,10 @@ def train(
 
     Raises:
         TrainingError: Another process owns the run, the loss is not finite, a checkpoint does not
-            fit, or SIGTERM came: then a checkpoint of the last whole step was saved.
+            fit, nothing can be validated although the settings need it, or SIGTERM came: then a
+            checkpoint of the last whole step was saved.
     """
+    _refuse_missing(validation, run.training)
     engine = start_engine(model, run.training, choose_precision())
     with Owner(run.root) as owner, Notice() as notice:
         from_first_rank(owner.acquire)
@@ -97,7 +101,7 @@ class _Loop:
             config=run.config,
             check_owner=owner.check,
         )
-        self._curve = Curve()
+        self._curve, self._best = Curve(), Best()
         self._step, self._seconds, self._tokens = 0, 0.0, 0
         self._final = self._resume()
         self._window = (time.monotonic(), self._tokens)
@@ -105,10 +109,10 @@ class _Loop:
         self.board = Board(place if self._ranks.is_first else None, first_step=self._step)
 
     def run_to_the_end(self) -> Artifact:
-        """Take all steps that are left."""
+        """Take all steps that are left, or fewer if the validations no longer get better."""
         self._engine.train()
         self._tell_step("")
-        while self._step < self._training.steps:
+        while self._step < self._training.steps and not self._has_stopped_early:
             loss = self._take_step()
             self._tell_step(f"loss {loss:.4f}")
             is_last = self._step == self._training.steps
@@ -121,6 +125,9 @@ class _Loop:
             if self._is_to_end and not is_last:
                 self._end()
         assert self._final is not None  # there is at least one step
+        if self._has_stopped_early and self._ranks.is_first:
+            told = (self._run.name, self._step, self._best.step)
+            logger.info("event=early_stop run=%s step=%d best_step=%d", *told)
         return self._final
 
     def _resume(self) -> Artifact | None:
@@ -131,6 +138,7 @@ class _Loop:
         self._step, self._seconds = state["step"], state["seconds"]
         self._tokens = state["tokens"]
         self._curve.restore(state["curve"])
+        self._best = Best(**state.get("best", {}))
         if self._ranks.is_first:
             logger.info("event=resume run=%s step=%d", self._run.name, self._step)
             self._curve.write(self._curve_uri)
@@ -154,11 +162,11 @@ class _Loop:
         losses: list[Tensor] = []
         for micro_batch in range(self._training.gradient_accumulation):
             batch = self._batches.batch_at(self._step, micro_batch).to(str(self._engine.device))
-            loss = next_token_loss(self._engine(batch), batch.target)
-            self._engine.backward(loss)
+            one = next_token_loss(self._engine(batch), batch.target)
+            self._engine.backward(one)
             if micro_batch < self._training.gradient_accumulation - 1:
                 self._engine.step()  # counts; the weights change at the last one
-            losses.append(loss.detach())
+            losses.append(one.detach())
             self._tokens += batch.target.numel() * self._ranks.world_size
         mean = torch.stack(losses).mean()
         # Ranks hear a signal at different steps, and must save at the same.
@@ -198,13 +206,20 @@ class _Loop:
             "the same command goes on from there."
         )
 
+    @property
+    def _has_stopped_early(self) -> bool:
+        return 0 < self._training.patience <= self._best.num_since
+
     def _save(self, loss: float, validation: dict[str, float]) -> Artifact:
+        self._best.add(self._step, validation)
         metadata = {
             "run": self._run.name,
             "step": self._step,
             "steps": self._training.steps,
             "loss": loss,
             "validation_loss": validation,
+            "best_step": self._best.step,
+            "has_stopped_early": self._has_stopped_early,
             "precision": choose_precision(),
             "zero_stage": self._training.zero_stage,
             "world_size": self._ranks.world_size,
@@ -217,6 +232,7 @@ class _Loop:
             "seconds": self._seconds,
             "tokens": self._tokens,
             "curve": self._curve.state(),
+            "best": self._best.state(),
         }
         artifact = self._checkpoints.save(self._engine, self._average, state, metadata)
         if self._ranks.is_first:
@@ -248,6 +264,15 @@ class _Loop:
     @property
     def _curve_uri(self) -> str:
         return storage.join(self._run.root, "curve.jsonl")
+
+
+def _refuse_missing(validation: Batches | None, training: TrainingConfig) -> None:
+    if validation is None and (training.patience or training.export == "best"):
+        raise TrainingError(
+            "There are no held-out examples of these tasks to validate with, but patience is "
+            f"{training.patience} and export {training.export}: set patience=0 and export=last, "
+            "or hold some out (dataset.validation_fraction)."
+        )
 
 
 def _short(value: object) -> str:

@@ -21,7 +21,7 @@ from pipelines.training.run import run_root
 
 KIND = "export"
 
-_TOLD = ("steps", "loss", "validation_loss", "precision", "tokens_per_s")
+_TOLD = ("step", "steps", "loss", "validation_loss", "precision", "tokens_per_s")
 
 
 def train_and_publish(plan: TrainingPlan) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def train_and_publish(plan: TrainingPlan) -> dict[str, Any]:
     Vacuum leaves the pinned versions alone while it trains.
     """
     last = checkpoint.newest(plan.config.store, plan.name)
-    if last is None or last.metadata["step"] < plan.training.steps:
+    if last is None or not checkpoint.is_final(last, plan.training.steps):
         with lease(plan.config.store, plan.name, "reader", versions=plan.store_version):
             launch(
                 train_rank,
@@ -44,38 +44,47 @@ def train_and_publish(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def publish_export(plan: TrainingPlan) -> Artifact:
-    """Make an export of the averaged weights of a run's last checkpoint.
+    """Make an export of the averaged weights of a run's last checkpoint, or of its best.
 
     Raises:
         TrainingError: The run has not reached its last step.
+        ArtifactError: The best checkpoint is damaged.
     """
     last = checkpoint.newest(plan.config.store, plan.name)
-    if last is None or last.metadata["step"] < plan.training.steps:
+    if last is None or not checkpoint.is_final(last, plan.training.steps):
         raise TrainingError(
             f"{plan.name} stands at step {last.metadata['step'] if last else 0} of "
             f"{plan.training.steps}: train to the end first."
         )
+    chosen = _best(plan, last) if plan.training.export == "best" else last
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
-        _build(plan, last).save(folder)
+        _build(plan, chosen).save(folder)
         return artifacts.publish(
             plan.config.store,
             KIND,
             plan.name,
             folder,
             config=config_tree(plan.config),
-            metadata=_metadata(last),
+            metadata=_metadata(chosen),
         )
 
 
-def _build(plan: TrainingPlan, last: Artifact) -> Export:
+def _best(plan: TrainingPlan, last: Artifact) -> Artifact:
+    name = checkpoint.name_of(plan.name, last.metadata["best_step"])
+    best = artifacts.load(artifacts.artifact_uri(plan.config.store, checkpoint.KIND, name))
+    artifacts.sound_folder(best)
+    return best
+
+
+def _build(plan: TrainingPlan, source: Artifact) -> Export:
     frames, sketches = load_tokenizers(plan)
     with torch.random.fork_rng():
         model = Nuwa(plan.config.model)
     model.set_codebooks(frames.codebook, None if sketches is None else sketches.codebook)
-    load_weights(model, artifacts.local_folder(last) / checkpoint.EMA_FILE)
+    load_weights(model, artifacts.local_folder(source) / checkpoint.EMA_FILE)
     return Export(model=model, text=load_text(plan), frames=frames, sketches=sketches)
 
 
-def _metadata(last: Artifact) -> dict[str, Any]:
-    curve = checkpoint.read_state(last)["curve"]["records"]
-    return {**last.metadata, "weights": "ema", "curve": decimate(curve)}
+def _metadata(source: Artifact) -> dict[str, Any]:
+    curve = checkpoint.read_state(source)["curve"]["records"]
+    return {**source.metadata, "weights": "ema", "curve": decimate(curve)}

@@ -199,7 +199,7 @@ class _Loop:
         self._observers.on_checkpoint(metadata)
 
     def _write_checkpoint(self, metadata: Mapping[str, Any]) -> None:
-        plan, name = self._plan, f"{self._plan.name}/step-{self._step:08d}"
+        plan, name = self._plan, checkpoint.name_of(self._plan.name, self._step)
         state = {
             "work": self._work.state_dict(),
             "step": self._step,

@@ -24,6 +24,7 @@ from pipelines.store.leases import live_leases
 from pipelines.store.schema import TOKENS
 from pipelines.store.shards import write_shard
 from pipelines.store.table import StoreTable
+from pipelines.training import checkpoint
 from pipelines.training.plan import build_model, load_text, load_tokenizers, make_plan
 from tests.published import write_merges
 
@@ -166,3 +167,20 @@ def test_three_clips_without_captions_become_a_model_and_a_finetuned_one(config)
         assert artifacts.load(finetuned["export"]).metadata["initial"] == record["export"]
     finally:
         ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_that_stops_early_ends_with_an_export_of_its_best_checkpoint(config):
+    frames = load_tokenizers(make_plan(config, config.training, "run"))[0]
+    commit_tokens(config, frames.fingerprint, 3, "validation")
+    standstill = {"learning_rate": 0.0, "checkpoint_every": 1, "patience": 2, "export": "best"}
+    config = replace(config, training=replace(config.training, **standstill))
+    try:
+        record = pretrain(config)
+    finally:
+        ray.shutdown()
+    assert (record["step"], record["steps"]) == (1, 5)
+    newest = checkpoint.newest(config.store, names.pretrain_name(config))
+    assert newest.metadata["step"] == 3
+    assert pretrain(config)["was_complete"]
