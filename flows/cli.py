@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from flows import artifacts_cli, interruption, plan_cli, store_cli
+from flows import artifacts_cli, checkpoint_cli, interruption, plan_cli, store_cli
 from nuwa_model.errors import NuwaError, UnknownNameError
 
 FLOWS: Mapping[str, tuple[str, str]] = {
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(call=_run)
     store_cli.add_commands(commands)
     artifacts_cli.add_commands(commands)
+    checkpoint_cli.add_commands(commands)
     plan_cli.add_commands(commands)
     return parser
 

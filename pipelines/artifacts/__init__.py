@@ -23,7 +23,7 @@ from pipelines.artifacts.manifest import (
     read_manifest,
     read_tree,
 )
-from pipelines.artifacts.publish import file_names, publish, seal
+from pipelines.artifacts.publish import file_names, publish, seal, stamp
 
 __all__ = [
     "MADE_BY",
@@ -48,5 +48,6 @@ __all__ = [
     "read_tree",
     "seal",
     "sound_folder",
+    "stamp",
     "verify",
 ]

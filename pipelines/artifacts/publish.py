@@ -101,6 +101,14 @@ def file_names(folder: Path) -> list[str]:
     return [name for name in names if name != MANIFEST]
 
 
+def stamp(folder: Path, about: Mapping[str, Any]) -> None:
+    """Make a folder of this machine an artifact where it lies; see ``write_manifest``."""
+    files = transfers.describe_folder(folder, file_names(folder))
+    for path in {(folder / name).parent for name in files}:
+        storage.sync(path)
+    write_manifest(str(folder), about, files)
+
+
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
     """Let one process at a time decide what lies at a place; death frees the lock."""
@@ -113,12 +121,12 @@ def locked(target: Path) -> Iterator[None]:
 def _publish_here(uri: str, about: Mapping[str, Any], source: Path) -> None:
     target = storage.local_path(uri)
     if target.exists() and target.resolve() == source.resolve():
-        _write_manifest(target, about)
+        stamp(target, about)
         return
     scratch = target.with_name(f".{uuid4().hex}.tmp")
     try:
         _copy(source, scratch)
-        _write_manifest(scratch, about)
+        stamp(scratch, about)
         with locked(target):
             if not (target / MANIFEST).exists():
                 shutil.rmtree(target, ignore_errors=True)
@@ -135,10 +143,3 @@ def _copy(source: Path, scratch: Path) -> None:
         path = scratch / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, path)
-
-
-def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
-    files = transfers.describe_folder(folder, file_names(folder))
-    for path in {(folder / name).parent for name in files}:
-        storage.sync(path)
-    write_manifest(str(folder), about, files)

@@ -5,15 +5,16 @@ from typing import Any
 from pipelines import artifacts, names
 from pipelines.command import run_job
 from pipelines.config import RunConfig
+from pipelines.training.exporting import EXPORT
 from pipelines.training.plan import make_plan
-from pipelines.training.publish import KIND, train_and_publish
+from pipelines.training.publish import train_and_publish
 
 
 def pretrain(config: RunConfig) -> dict[str, Any]:
     """Train from random weights and publish an export."""
     name = names.pretrain_name(config)
-    if artifacts.is_complete(config.store, KIND, name):
-        uri = artifacts.artifact_uri(config.store, KIND, name)
+    if artifacts.is_complete(config.store, EXPORT, name):
+        uri = artifacts.artifact_uri(config.store, EXPORT, name)
         return {"was_complete": True, "export": uri}
     return train_and_publish(make_plan(config, config.training, name))
 

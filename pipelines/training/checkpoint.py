@@ -18,15 +18,14 @@ from pipelines.errors import ArtifactError, StorageError
 from pipelines.training.ema import AveragedWeights
 from pipelines.training.ranks import from_first_rank
 from pipelines.training.resharding import load_resharded
+from pipelines.training.saved import STATE_FILE, name_of
 from pipelines.transfers import Files
 
 logger = logging.getLogger(__name__)
 
 KIND = "checkpoint"
 EMA_FILE = "ema.safetensors"
-
-_STATE_FILE = "state.json"
-_SHARDS = "deepspeed"
+SHARDS = "deepspeed"
 
 
 class Checkpoints:
@@ -97,9 +96,9 @@ class Checkpoints:
         average.load(folder / EMA_FILE)
         is_as_written = artifact.metadata["world_size"] == distributed.get_world_size()
         if is_as_written or not engine.zero_optimization_stage():
-            engine.load_checkpoint(str(folder), tag=_SHARDS)
+            engine.load_checkpoint(str(folder), tag=SHARDS)
         else:
-            load_resharded(engine, folder / _SHARDS)
+            load_resharded(engine, folder / SHARDS)
         random = folder / f"random-{distributed.get_rank():05d}.pt"
         if random.exists():  # of more ranks than wrote it, the last ones begin anew
             _set_random_state(torch.load(random))
@@ -139,23 +138,6 @@ class Checkpoints:
                 artifacts.delete(self._store, KIND, name)
 
 
-def name_of(run: str, step: int) -> str:
-    """Name of the checkpoint of that many steps."""
-    return f"{run}/step-{step:08d}"
-
-
-def is_final(artifact: Artifact, steps: int) -> bool:
-    """Whether a run of so many steps ended with this checkpoint."""
-    return artifact.metadata["step"] >= steps or artifact.metadata.get("has_stopped_early", False)
-
-
-def read_state(artifact: Artifact) -> dict[str, Any]:
-    """What the loop gave ``save``."""
-    uri = storage.join(artifact.root, _STATE_FILE)
-    state: dict[str, Any] = json.loads(storage.read_bytes(uri))
-    return state
-
-
 def newest(store: str, run: str) -> Artifact | None:
     """The newest checkpoint whose every hash is right; damaged ones are named in the log."""
     for name in reversed(artifacts.list_names(store, KIND, prefix=run)):
@@ -172,12 +154,12 @@ def newest(store: str, run: str) -> Artifact | None:
 def _write(folder: Path, engine: Any, average: AveragedWeights, state: Mapping[str, Any]) -> None:
     """Write this rank's part; rank 0 also what is written once."""
     rank = distributed.get_rank()
-    (folder / _SHARDS).mkdir(parents=True, exist_ok=True)
-    engine.save_checkpoint(str(folder), tag=_SHARDS, save_latest=False)
+    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+    engine.save_checkpoint(str(folder), tag=SHARDS, save_latest=False)
     average.save(folder / EMA_FILE, is_writer=rank == 0)
     torch.save(_random_state(), folder / f"random-{rank:05d}.pt")
     if rank == 0:
-        (folder / _STATE_FILE).write_text(json.dumps(state))
+        (folder / STATE_FILE).write_text(json.dumps(state))
 
 
 def _upload(folder: Path, uri: str) -> tuple[Files, str]:

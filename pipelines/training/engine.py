@@ -124,7 +124,7 @@ def initialize(
             f"{ranks.world_size} processes were started for num_workers={num_workers}: "
             f"start that many, or set num_workers={ranks.world_size}."
         )
-    deepspeed = _import_deepspeed()
+    deepspeed = import_deepspeed()
     join_ranks(ranks)
     os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed wants it of a lone process too
     engine, *_ = deepspeed.initialize(
@@ -150,16 +150,8 @@ def take_step(engine: Any, learning_rate: float) -> float:
     return float(engine.get_global_grad_norm())
 
 
-def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _import_deepspeed() -> Any:
+def import_deepspeed() -> Any:
+    """The package, told what device it has before it looks and how much it may say."""
     is_cpu = not torch.cuda.is_available()
     if is_cpu:
         os.environ["DS_ACCELERATOR"] = "cpu"  # read when DeepSpeed is imported
@@ -173,3 +165,12 @@ def _import_deepspeed() -> Any:
         # It would be compiled at run time, and gloo does its work without a compiler.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
+
+
+def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

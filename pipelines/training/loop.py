@@ -16,7 +16,7 @@ from pipelines.config import TrainingConfig
 from pipelines.errors import TrainingError
 from pipelines.training.best import Best
 from pipelines.training.board import Board
-from pipelines.training.checkpoint import Checkpoints, read_state
+from pipelines.training.checkpoint import Checkpoints
 from pipelines.training.curve import Curve
 from pipelines.training.ema import AveragedWeights
 from pipelines.training.engine import choose_precision, start_engine, take_step
@@ -30,6 +30,7 @@ from pipelines.training.ranks import (
     means_over_ranks,
 )
 from pipelines.training.run import TrainingRun
+from pipelines.training.saved import read_state
 from pipelines.training.schedule import ema_decay, learning_rate
 
 logger = logging.getLogger(__name__)

@@ -3,23 +3,17 @@
 import tempfile
 from typing import Any
 
-import torch
-
-from nuwa_model.export import Export
-from nuwa_model.model import Nuwa
 from pipelines import artifacts
 from pipelines.artifacts import Artifact
 from pipelines.config import config_tree
 from pipelines.errors import TrainingError
 from pipelines.store.leases import lease
 from pipelines.training import checkpoint
-from pipelines.training.curve import decimate
-from pipelines.training.ema import load_weights
+from pipelines.training.exporting import EXPORT, build_export, export_metadata
 from pipelines.training.launch import launch
-from pipelines.training.plan import TrainingPlan, load_text, load_tokenizers, train_rank
+from pipelines.training.plan import TrainingPlan, train_rank
 from pipelines.training.run import run_root
-
-KIND = "export"
+from pipelines.training.saved import is_final, name_of
 
 _TOLD = ("step", "steps", "loss", "validation_loss", "precision", "tokens_per_s")
 
@@ -30,7 +24,7 @@ def train_and_publish(plan: TrainingPlan) -> dict[str, Any]:
     Vacuum leaves the pinned versions alone while it trains.
     """
     last = checkpoint.newest(plan.config.store, plan.name)
-    if last is None or not checkpoint.is_final(last, plan.training.steps):
+    if last is None or not is_final(last, plan.training.steps):
         with lease(plan.config.store, plan.name, "reader", versions=plan.store_version):
             launch(
                 train_rank,
@@ -51,40 +45,26 @@ def publish_export(plan: TrainingPlan) -> Artifact:
         ArtifactError: The best checkpoint is damaged.
     """
     last = checkpoint.newest(plan.config.store, plan.name)
-    if last is None or not checkpoint.is_final(last, plan.training.steps):
+    if last is None or not is_final(last, plan.training.steps):
         raise TrainingError(
             f"{plan.name} stands at step {last.metadata['step'] if last else 0} of "
             f"{plan.training.steps}: train to the end first."
         )
     chosen = _best(plan, last) if plan.training.export == "best" else last
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
-        _build(plan, chosen).save(folder)
+        build_export(plan, chosen).save(folder)
         return artifacts.publish(
             plan.config.store,
-            KIND,
+            EXPORT,
             plan.name,
             folder,
             config=config_tree(plan.config),
-            metadata=_metadata(chosen),
+            metadata=export_metadata(chosen),
         )
 
 
 def _best(plan: TrainingPlan, last: Artifact) -> Artifact:
-    name = checkpoint.name_of(plan.name, last.metadata["best_step"])
+    name = name_of(plan.name, last.metadata["best_step"])
     best = artifacts.load(artifacts.artifact_uri(plan.config.store, checkpoint.KIND, name))
     artifacts.sound_folder(best)
     return best
-
-
-def _build(plan: TrainingPlan, source: Artifact) -> Export:
-    frames, sketches = load_tokenizers(plan)
-    with torch.random.fork_rng():
-        model = Nuwa(plan.config.model)
-    model.set_codebooks(frames.codebook, None if sketches is None else sketches.codebook)
-    load_weights(model, artifacts.local_folder(source) / checkpoint.EMA_FILE)
-    return Export(model=model, text=load_text(plan), frames=frames, sketches=sketches)
-
-
-def _metadata(source: Artifact) -> dict[str, Any]:
-    curve = checkpoint.read_state(source)["curve"]["records"]
-    return {**source.metadata, "weights": "ema", "curve": decimate(curve)}

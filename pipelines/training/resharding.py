@@ -1,4 +1,4 @@
-"""Checkpoints read by another number of ranks than wrote them, through DeepSpeed's universal form.
+"""Shards read by another number of ranks than wrote them, through DeepSpeed's universal form.
 
 Each rank's shards hold its part of all weights and moments; the universal form has one file for
 each weight and each of its moments, of which any number of ranks takes its parts.
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from pipelines.errors import TrainingError
+from pipelines.training.engine import import_deepspeed
 from pipelines.training.ranks import Ranks
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,18 @@ def load_resharded(engine: Any, shards: Path) -> None:
         with _reads_universal(engine), _groups_kept_apart(engine.optimizer.optimizer):
             engine.load_checkpoint(str(folder), tag=_UNIVERSAL)
         distributed.barrier()  # until then all folders stay
+
+
+def whole_weights(shards: Path) -> dict[str, Tensor]:
+    """Weights and buffers of the last step, put together from all ranks' shards, float32."""
+    import_deepspeed()
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    if not list(shards.glob("*_optim_states.pt")):  # ZeRO stage 0: each rank had all of it
+        whole = torch.load(shards / "mp_rank_00_model_states.pt", weights_only=False)
+        return dict(whole["module"])
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        return dict(get_fp32_state_dict_from_zero_checkpoint(str(shards.parent), tag=shards.name))
 
 
 def _convert_once(shards: Path, scratch: Path) -> Path:

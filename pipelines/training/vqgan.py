@@ -24,6 +24,7 @@ from pipelines.training.engine import choose_precision
 from pipelines.training.observers import Observers
 from pipelines.training.owner import Owner
 from pipelines.training.ranks import Ranks, from_first_rank, join_ranks
+from pipelines.training.saved import name_of
 from pipelines.training.vqgan_plan import VQGANPlan
 from pipelines.training.vqgan_quality import draw_reconstructions, measure, to_draw
 from pipelines.training.vqgan_samples import SampleGrids, measured_pictures
@@ -199,7 +200,7 @@ class _Loop:
         self._observers.on_checkpoint(metadata)
 
     def _write_checkpoint(self, metadata: Mapping[str, Any]) -> None:
-        plan, name = self._plan, checkpoint.name_of(self._plan.name, self._step)
+        plan, name = self._plan, name_of(self._plan.name, self._step)
         state = {
             "work": self._work.state_dict(),
             "step": self._step,

@@ -7,9 +7,9 @@ import torch
 
 from pipelines import artifacts
 from pipelines.errors import TrainingError
-from pipelines.training import checkpoint
 from pipelines.training.best import Best
 from pipelines.training.loop import train
+from pipelines.training.saved import is_final
 from tests.pipelines.training.test_resume import train_with_a_cut, weights
 from tests.pipelines.training.toy import ToyBatches, toy_model, toy_run, train_toy
 
@@ -31,7 +31,7 @@ def test_training_that_stands_still_stops_early_and_keeps_its_best_and_last_chec
     last = train_toy(tmp_path, patience=3, **STANDSTILL)
     assert last.name == "toy/step-00000004"
     assert last.metadata["best_step"] == 1
-    assert checkpoint.is_final(last, 20)
+    assert is_final(last, 20)
     kept = artifacts.list_names(str(tmp_path), "checkpoint")
     assert kept == ["toy/step-00000001", "toy/step-00000004"]
     assert train_toy(tmp_path, patience=3, **STANDSTILL) == last  # nothing is left to do

@@ -5,62 +5,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 import ray
 import torch
 
 from nuwa_model.export import Export
 from nuwa_model.tokenizers.text import TextTokenizer
-from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines import artifacts, names
-from pipelines.config import RunConfig, TrainingConfig
 from pipelines.errors import ArtifactError, TrainingError
 from pipelines.jobs.finetune import finetune
 from pipelines.jobs.pretrain import pretrain
 from pipelines.published import import_published
 from pipelines.store.leases import live_leases
-from pipelines.store.schema import TOKENS
-from pipelines.store.shards import write_shard
 from pipelines.store.table import StoreTable
 from pipelines.training import checkpoint
 from pipelines.training.plan import build_model, load_text, load_tokenizers, make_plan
+from tests.pipelines.training.small_store import commit_tokens, publish
 from tests.published import write_merges
-
-
-def publish(config, kind, name, thing, folder):
-    thing.save_pretrained(folder)
-    artifacts.publish(config.store, kind, name, folder, config={}, metadata={})
-
-
-def commit_tokens(config, fingerprint, number, split):
-    generator = np.random.default_rng(number)
-    tokens = generator.integers(0, 64, (10, 4, 4)).astype("<u2")
-    row = {
-        "clip_id": f"{number:03}", "dataset": "folder", "split": split, "kind": "video",
-        "tokens": tokens.tobytes(), "grid_s": 10, "grid_h": 4, "grid_w": 4, "text": [],
-        "tokenizer": fingerprint,
-    }  # fmt: skip
-    table = StoreTable(config.store, "tokens")
-    rows = pa.Table.from_pylist([row], schema=TOKENS)
-    table.commit([write_shard(table.root, rows, inputs={"number": number})])
-
-
-@pytest.fixture
-def config(tmp_path):
-    training = TrainingConfig(tasks={"V2V": 1.0}, steps=5, batch_size=8, checkpoint_every=2)
-    config = RunConfig(
-        store=str(tmp_path / "store"), training=training, finetuning=replace(training, steps=3)
-    )
-    torch.manual_seed(0)
-    frames = VQGAN(config.vqgan)
-    text = TextTokenizer.train([], config.model.text_vocabulary, config.model.text_length)
-    publish(config, "vqgan", names.vqgan_name(config), frames, tmp_path / "vqgan")
-    publish(config, "text_tokenizer", names.text_tokenizer_name(config), text, tmp_path / "text")
-    for number in range(3):
-        commit_tokens(config, frames.fingerprint, number, "train")
-    return config
 
 
 def test_a_run_keeps_the_version_of_the_store_that_it_began_with(config):
