@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_link_artifact
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.flows import Flow
 from prefect.logging import get_run_logger
@@ -97,7 +97,13 @@ def run_job(job: Job) -> dict[str, Any]:
     finally:
         if details is None:  # interrupted, by whatever: the job must not go on alone
             server.stop(submission_id)
-    return _outcome(job, details, log, server.page(submission_id))
+    record = _outcome(job, details, log, server.page(submission_id))
+    create_table_artifact(
+        [{"what": name, "value": str(value)} for name, value in record.items()],
+        key=f"record-{job.name.replace('_', '-')}",
+        description=f"What {job.name} did",
+    )
+    return record
 
 
 @cache

@@ -19,7 +19,18 @@ _BACKWARD = 2
 def flops_per_token(config: NuwaConfig, task: Task) -> float:
     """Operations of a training step for each target token: forward and backward."""
     grid = target_grid_of(config, task)
-    return (1 + _BACKWARD) * forward_flops(config, task) / grid.num_cells
+    return training_flops(config, task, grid) / grid.num_cells
+
+
+def training_flops(config: NuwaConfig, task: Task, target: Grid) -> int:
+    """Operations of a training step for one example, forward and backward.
+
+    Args:
+        config: Shape of the model.
+        task: What it trains.
+        target: What the example writes; an excerpt is shorter than the model's own grid.
+    """
+    return (1 + _BACKWARD) * forward_flops(config, task, target)
 
 
 def target_grid_of(config: NuwaConfig, task: Task) -> Grid:
@@ -27,9 +38,8 @@ def target_grid_of(config: NuwaConfig, task: Task) -> Grid:
     return config.target_grid if task.target == "video" else config.image_grid
 
 
-def forward_flops(config: NuwaConfig, task: Task) -> int:
-    """Operations of a forward pass over one example."""
-    target = target_grid_of(config, task)
+def forward_flops(config: NuwaConfig, task: Task, target: Grid) -> int:
+    """Operations of a forward pass over one example that writes such a target."""
     is_sketch = task.condition == "sketch"
     condition = target if is_sketch else config.text_grid
     extent = config.extent if is_sketch else config.text_extent

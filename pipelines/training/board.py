@@ -8,6 +8,8 @@ from typing import Any
 
 from pipelines import storage
 
+_OF_A_TASK = {"step", "task", "loss", "num_steps"}
+
 
 class Board:
     """Writes scalars; use it in a ``with`` statement.
@@ -52,7 +54,7 @@ class Board:
         """Draw records of the curve."""
         for record in records:
             self._writer.add_scalar(f"loss/{record['task']}", record["loss"], record["step"])
-            for name in ("learning_rate", "gradient_norm", "tokens_per_s"):
+            for name in sorted(record.keys() - _OF_A_TASK):
                 self._writer.add_scalar(name, record[name], record["step"])
 
     def add_validation(self, step: int, losses: Mapping[str, float]) -> None:

@@ -41,6 +41,11 @@ class Curve:
         self._window.clear()
         return new
 
+    def newest(self, *keys: str) -> dict[str, Any]:
+        """These values of the last record, if there is one."""
+        last = self.records[-1] if self.records else {}
+        return {key: last[key] for key in keys if key in last}
+
     def state(self) -> dict[str, Any]:
         """Everything, as JSON values."""
         return {"records": self.records, "window": dict(self._window)}

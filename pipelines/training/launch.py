@@ -19,6 +19,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from nuwa_model.errors import NuwaError
 from pipelines import cluster, memory, storage
 from pipelines.errors import TrainingError
+from pipelines.meters import TrainingMeters
 from pipelines.progress import Progress
 from pipelines.training.observers import Observers
 
@@ -130,7 +131,9 @@ def _run_rank(arguments: Mapping[str, Any]) -> None:
     is_first = ray.train.get_context().get_world_rank() == 0
     logging.getLogger("pipelines").setLevel(logging.INFO if is_first else logging.WARNING)
     observers = Observers(
-        on_step=_StepFile(arguments["root"], arguments["steps"]), on_checkpoint=_report
+        on_step=_StepFile(arguments["root"], arguments["steps"]),
+        on_records=TrainingMeters(arguments["root"].rpartition("/")[2]).show,
+        on_checkpoint=_report,
     )
     try:
         arguments["train_rank"](arguments["plan"], observers)

@@ -32,6 +32,7 @@ from pipelines.training.ranks import (
 from pipelines.training.run import TrainingRun
 from pipelines.training.saved import read_state
 from pipelines.training.schedule import ema_decay, learning_rate
+from pipelines.training.speed import Speed
 
 logger = logging.getLogger(__name__)
 
@@ -103,15 +104,16 @@ class _Loop:
             check_owner=owner.check,
         )
         self._curve, self._best = Curve(), Best()
-        self._step, self._seconds, self._tokens = 0, 0.0, 0
+        self._speed = Speed(engine.module.config, choose_precision(), self._ranks.world_size)
+        self._step, self._seconds = 0, 0.0
         self._final = self._resume()
-        self._window = (time.monotonic(), self._tokens)
         place = storage.join(run.root, "tensorboard")
         self.board = Board(place if self._ranks.is_first else None, first_step=self._step)
 
     def run_to_the_end(self) -> Artifact:
         """Take all steps that are left, or fewer if the validations no longer get better."""
         self._engine.train()
+        self._speed.restart()
         self._tell_step("")
         while self._step < self._training.steps and not self._has_stopped_early:
             loss = self._take_step()
@@ -137,7 +139,7 @@ class _Loop:
             return None
         state = read_state(checkpoint)
         self._step, self._seconds = state["step"], state["seconds"]
-        self._tokens = state["tokens"]
+        self._speed.num_tokens = state["tokens"]
         self._curve.restore(state["curve"])
         self._best = Best(**state.get("best", {}))
         if self._ranks.is_first:
@@ -162,13 +164,15 @@ class _Loop:
     def _backward(self) -> tuple[str, float]:
         losses: list[Tensor] = []
         for micro_batch in range(self._training.gradient_accumulation):
-            batch = self._batches.batch_at(self._step, micro_batch).to(str(self._engine.device))
+            with self._speed.waiting():
+                batch = self._batches.batch_at(self._step, micro_batch)
+                batch = batch.to(str(self._engine.device))
+            self._speed.count(batch)
             one = next_token_loss(self._engine(batch), batch.target)
             self._engine.backward(one)
             if micro_batch < self._training.gradient_accumulation - 1:
                 self._engine.step()  # counts; the weights change at the last one
             losses.append(one.detach())
-            self._tokens += batch.target.numel() * self._ranks.world_size
         mean = torch.stack(losses).mean()
         # Ranks hear a signal at different steps, and must save at the same.
         told = mean.new_tensor(float(self._notice.is_given))
@@ -186,17 +190,16 @@ class _Loop:
         )
 
     def _log(self) -> None:
-        now, (then, tokens) = time.monotonic(), self._window
-        self._window = (now, self._tokens)
         records = self._curve.close_window(
             self._step,
             learning_rate=learning_rate(self._step - 1, self._training),
             gradient_norm=self._norm,
-            tokens_per_s=round((self._tokens - tokens) / max(now - then, 1e-9), 1),
+            **self._speed.close_window(),
         )
         if self._ranks.is_first:
             self._curve.write(self._curve_uri)
             self.board.add(records)
+            self._observers.on_records(records)
             for record in records:
                 logger.info(" ".join(f"{k}={_short(v)}" for k, v in record.items()))
 
@@ -225,13 +228,14 @@ class _Loop:
             "zero_stage": self._training.zero_stage,
             "world_size": self._ranks.world_size,
             "seconds": round(self._seconds, 2),
-            "tokens_per_s": round(self._tokens / max(self._seconds, 1e-9), 1),
+            "tokens_per_s": round(self._speed.num_tokens / max(self._seconds, 1e-9), 1),
+            **self._curve.newest("mfu", "data_wait", "memory_gb"),
             **self._run.metadata,
         }
         state = {
             "step": self._step,
             "seconds": self._seconds,
-            "tokens": self._tokens,
+            "tokens": self._speed.num_tokens,
             "curve": self._curve.state(),
             "best": self._best.state(),
         }
@@ -240,7 +244,7 @@ class _Loop:
             self.board.add_validation(self._step, validation)
             logger.info("event=checkpoint uri=%s validation=%s", artifact.uri, validation)
         self._observers.on_checkpoint(metadata)
-        self._window = (time.monotonic(), self._tokens)
+        self._speed.restart()
         return artifact
 
     @torch.no_grad()

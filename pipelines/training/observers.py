@@ -1,6 +1,6 @@
 """Who is told of a training on its way."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,12 @@ class Observers:
 
     Attributes:
         on_step: Rank 0 calls it with the steps done and a few words.
+        on_records: Rank 0 calls it with the newest records of the curve.
         on_checkpoint: Every rank calls it with the checkpoint's metadata.
     """
 
     on_step: Callable[[int, str], None] = lambda _done, _note: None
+    on_records: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _records: None
     on_checkpoint: Callable[[Mapping[str, Any]], None] = lambda _metadata: None
 
     def after(self, steps: int) -> "Observers":

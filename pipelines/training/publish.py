@@ -15,7 +15,10 @@ from pipelines.training.plan import TrainingPlan, train_rank
 from pipelines.training.run import run_root
 from pipelines.training.saved import is_final, name_of
 
-_TOLD = ("step", "steps", "loss", "validation_loss", "precision", "tokens_per_s")
+_TOLD = {
+    *("step", "steps", "loss", "validation_loss", "precision"),
+    *("tokens_per_s", "mfu", "data_wait", "memory_gb"),
+}
 
 
 def train_and_publish(plan: TrainingPlan) -> dict[str, Any]:
@@ -34,7 +37,7 @@ def train_and_publish(plan: TrainingPlan) -> dict[str, Any]:
                 steps=plan.training.steps,
             )
     export = publish_export(plan)
-    return {"export": export.uri, **{key: export.metadata[key] for key in _TOLD}}
+    return {"export": export.uri, **{k: v for k, v in export.metadata.items() if k in _TOLD}}
 
 
 def publish_export(plan: TrainingPlan) -> Artifact:

@@ -41,7 +41,8 @@ def artifact_keys():
 def test_a_job_returns_its_record_and_leaves_links_and_progress(small):
     run_id, (record,) = call([Job(name="decode_clips", overrides=small)])
     assert (record["job"], record["sources"], record["with_clips"]) == ("decode_clips", 3, 3)
-    assert {"ray-decode-clips", "progress-decode-clips"} <= artifact_keys()
+    keys = {f"{what}-decode-clips" for what in ("ray", "progress", "record")}
+    assert keys <= artifact_keys()
     assert len(attempts(run_id)) == 1
 
 

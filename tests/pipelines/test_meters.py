@@ -8,9 +8,9 @@ import ray
 import requests
 
 from flows.guard import free_port
-from pipelines.meters import Meters
+from pipelines.meters import TRAINING, Meters, TrainingMeters
 
-DASHBOARD = Path(__file__).parents[2] / "infra/grafana/data_plane.json"
+DASHBOARDS = Path(__file__).parents[2] / "infra/grafana"
 
 
 @pytest.fixture
@@ -33,8 +33,9 @@ def exported(monkeypatch):
         for line in text.splitlines():
             if line.startswith("ray_nuwa_"):
                 name, labels, value = re.fullmatch(r"(\w+){(.*)} (\S+)", line).groups()
-                told = dict(re.findall(r'(job_name|code)="([^"]*)"', labels))
-                found[name, told.get("job_name"), told.get("code")] = float(value)
+                told = dict(re.findall(r'(job_name|code|run|task)="([^"]*)"', labels))
+                whose = told.get("job_name") or told.get("run")
+                found[name, whose, told.get("code") or told.get("task")] = float(value)
         return found
 
     yield read
@@ -55,10 +56,28 @@ def test_prometheus_is_told_what_a_job_has_done(exported):
         ("ray_nuwa_errors_total", "decode_clips", "timeout"): 2,
         ("ray_nuwa_queue_depth", "decode_clips", None): 7,
     }
+    assert settled(exported, expected) == expected
+    assert drawn("data_plane.json") == {name for name, _, _ in expected}
+
+
+def test_prometheus_is_told_how_a_training_goes(exported):
+    values = dict.fromkeys(TRAINING, 0.5)
+    records = [{"task": task, "loss": 2.0, **values} for task in ("T2I", "T2V")]
+    TrainingMeters("pretrain-1").show(records)
+    expected = {("ray_nuwa_training_loss", "pretrain-1", task): 2.0 for task in ("T2I", "T2V")}
+    expected |= {(f"ray_nuwa_training_{name}", "pretrain-1", None): 0.5 for name in TRAINING}
+    assert settled(exported, expected) == expected
+    assert drawn("training.json") == {name for name, _, _ in expected}
+
+
+def settled(exported, expected):
     deadline = time.monotonic() + 60
     while (found := exported()) != expected and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert found == expected
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    drawn = re.findall(r"ray_nuwa_\w+", " ".join(p["targets"][0]["expr"] for p in panels))
-    assert set(drawn) == {name for name, _, _ in expected}, "the panels draw what there is"
+    return found
+
+
+def drawn(dashboard):
+    """Metrics of the panels: they draw what there is."""
+    panels = json.loads((DASHBOARDS / dashboard).read_text())["panels"]
+    return set(re.findall(r"ray_nuwa_\w+", " ".join(p["targets"][0]["expr"] for p in panels)))

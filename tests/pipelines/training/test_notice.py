@@ -32,9 +32,10 @@ class NoticedBatches(ToyBatches):
 
 
 def test_a_notice_saves_the_step_that_runs_and_the_run_goes_on_as_if_there_had_been_none(tmp_path):
+    handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(TrainingError, match=r"toy was told to end and saved step 4 as .*00000004"):
         train_toy(tmp_path / "told", batches=NoticedBatches(toy_training()), checkpoint_every=100)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is handler
     again = train_toy(tmp_path / "told", checkpoint_every=100)
     whole = train_toy(tmp_path / "whole", checkpoint_every=100)
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
