@@ -44,7 +44,33 @@ class NearbyAttention(nn.Module):
 
         A rotation is for self-attention: it turns the queries and the keys of the same cells.
         """
-        key, value = self.keys_values(context, rotation)
+        return self.attend(
+            x,
+            *self.keys_values(context, rotation),
+            query_grid=query_grid,
+            key_grid=key_grid,
+            extent=extent,
+            causal=causal,
+            offset=offset,
+            key_mask=key_mask,
+            rotation=rotation,
+        )
+
+    def attend(
+        self,
+        x: Float[Tensor, "b q d"],
+        key: Float[Tensor, "b n k e"],
+        value: Float[Tensor, "b n k e"],
+        *,
+        query_grid: Grid,
+        key_grid: Grid,
+        extent: Extent,
+        causal: bool = False,
+        offset: Offset = (0, 0, 0),
+        key_mask: Bool[Tensor, "b k"] | None = None,
+        rotation: Rotation | None = None,
+    ) -> Float[Tensor, "b q d"]:
+        """The same with keys and values that ``keys_values`` has projected before."""
         out = nearby_attention(
             self.queries(x, rotation),
             key,
