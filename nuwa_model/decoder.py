@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nuwa_model.attention.layer import NearbyAttention
+from nuwa_model.attention.layer import MultiHeadAttention
 from nuwa_model.attention.rotary import Rotation, coordinates_of, rotation_at
 from nuwa_model.attention.window import Offset
 from nuwa_model.config import NuwaConfig
@@ -38,13 +38,10 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.extent = config.extent
         self.self_norm = nn.LayerNorm(config.dim)
-        self.self_attention = NearbyAttention(
-            config.dim, config.num_heads, config.attention_backend
-        )
+        kind, backend = config.decoder_attention, config.attention_backend
+        self.self_attention = MultiHeadAttention(config.dim, config.num_heads, kind, backend)
         self.cross_norm = nn.LayerNorm(config.dim)
-        self.cross_attention = NearbyAttention(
-            config.dim, config.num_heads, config.attention_backend
-        )
+        self.cross_attention = MultiHeadAttention(config.dim, config.num_heads, kind, backend)
         self.feed_forward_norm = nn.LayerNorm(config.dim)
         self.feed_forward = FeedForward(config.dim, config.feed_forward_multiplier)
 

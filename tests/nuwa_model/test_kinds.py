@@ -1,5 +1,7 @@
 """Full and axial attention, the baselines, against masks and against each other."""
 
+import json
+from dataclasses import replace
 from functools import partial
 from textwrap import dedent
 from typing import get_args
@@ -11,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuwa_model.attention import ATTENTIONS, axial_mask, nearby_mask
+from nuwa_model.config import NuwaConfig
 from nuwa_model.decoder import PREDICTED
 from nuwa_model.errors import GridError, UnknownNameError
 from nuwa_model.grid import Extent, Grid
+from nuwa_model.model import Nuwa
 from nuwa_model.sight import EVERYWHERE, AttentionKind
 from tests.nuwa_model.drawing import draw
+from tests.nuwa_model.test_model import CONFIG, make_batch
 
 WINDOW = Extent(3, 3, 3)
 MASKS = {"full": partial(nearby_mask, extent=EVERYWHERE), "axial": axial_mask}
@@ -207,6 +212,56 @@ def test_what_does_not_fit_is_refused_whatever_the_kind(kind):
         attend(key_grid=grid, backend="refrence")
 
 
+def test_settings_know_every_kind_and_no_other():
+    assert set(get_args(AttentionKind)) == set(ATTENTIONS)
+    with pytest.raises(UnknownNameError, match="Did you mean 'axial'"):
+        NuwaConfig(decoder_attention="axal")
+
+
+@pytest.mark.parametrize(
+    ("kind", "picture"),
+    [
+        ("full", "#####\n#####\n#####\n#####\n\n#####\n#####\n##...\n....."),
+        ("axial", ".....\n.....\n..#..\n.....\n\n..#..\n..#..\n##...\n....."),
+    ],
+)
+def test_a_prediction_depends_on_what_the_decoder_s_kind_sees(kind, picture):
+    torch.manual_seed(0)
+    config = replace(CONFIG, decoder_depth=1, decoder_attention=kind)
+    model, batch, embedded = Nuwa(config).double(), make_batch(config=config), []
+
+    def keep(module, args, output):
+        output.retain_grad()
+        embedded.append(output)
+
+    model.decoder.embedding.register_forward_hook(keep)
+    model(batch)[0, 1, 2, 2].pow(2).sum().backward()
+    assert draw(embedded[0].grad[0].abs().sum(dim=-1) > 0, config.target_grid) == picture
+
+
+@pytest.mark.parametrize(
+    ("kind", "picture"),
+    [
+        ("nearby", ".....\n.###.\n.###.\n.###."),
+        ("full", "#####\n#####\n#####\n#####"),
+        ("axial", "..#..\n..#..\n#####\n..#.."),
+    ],
+)
+def test_the_encoder_has_a_kind_of_its_own(kind, picture):
+    torch.manual_seed(0)
+    config = replace(CONFIG, encoder_depth=1, encoder_attention=kind)
+    encoder, batch, embedded = Nuwa(config).double().encoder, make_batch("S2I"), []
+
+    def keep(module, args, output):
+        output.retain_grad()
+        embedded.append(output)
+
+    encoder.sketch.register_forward_hook(keep)
+    context = encoder(batch.condition, batch.condition_mask, is_sketch=True)
+    context.states[0, 2 * 5 + 2].pow(2).sum().backward()
+    assert draw(embedded[0].grad[0].abs().sum(dim=-1) > 0, config.image_grid) == picture
+
+
 def test_an_axial_video_needs_no_tensor_of_all_pairs():
     grid, sizes = Grid(8, 12, 12), []
     tensors = [x[:1, :1] for x in drawn(grid, grid)]
@@ -220,5 +275,17 @@ def test_an_axial_video_needs_no_tensor_of_all_pairs():
     assert numbers <= 2 * grid.num_cells * (grid.s + grid.h + grid.w)
 
 
-def test_every_kind_that_a_sight_may_have_is_there():
-    assert set(get_args(AttentionKind)) == set(ATTENTIONS)
+def test_a_model_saved_before_there_were_kinds_is_nearby(tmp_path):
+    Nuwa(CONFIG).save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    older = {name: value for name, value in settings.items() if name not in KINDS}
+    assert len(older) == len(settings) - 2
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    assert Nuwa.from_pretrained(tmp_path).config == CONFIG
+
+
+@pytest.mark.parametrize("setting", KINDS)
+def test_a_saved_model_keeps_its_kinds(tmp_path, setting):
+    config = replace(CONFIG, **{setting: "axial"})
+    Nuwa(config).save_pretrained(tmp_path)
+    assert Nuwa.from_pretrained(tmp_path).config == config

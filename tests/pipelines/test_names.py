@@ -34,3 +34,12 @@ def test_runs_that_differ_in_a_given_tokenizer_differ_in_name(run_name):
     config = load_config()
     found = {run_name(replace(config, **some)) for some in given}
     assert len(found) == len(given)
+
+
+def test_runs_of_other_kinds_of_attention_have_other_names():
+    config = load_config()
+    kinds = [{}, {"encoder_attention": "full"}, {"decoder_attention": "full"}]
+    kinds += [{"decoder_attention": "axial"}, {"decoder_attention": "nearby"}]
+    found = [names.pretrain_name(replace(config, model=replace(config.model, **k))) for k in kinds]
+    assert len(set(found)) == 4
+    assert found[0] == found[-1]
