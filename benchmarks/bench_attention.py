@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from clock import timed
 
-from nuwa_model.attention import nearby_attention, nearby_mask
-from nuwa_model.attention.layer import NearbyAttention
+from nuwa_model.attention import ATTENTIONS, nearby_attention, nearby_mask
+from nuwa_model.attention.layer import MultiHeadAttention
 from nuwa_model.grid import Extent, Grid
 
 HEADS, SIZE = 8, 64
@@ -39,6 +39,11 @@ def ours(grid, dtype, backend="auto"):
 def full(grid, dtype):
     mask = nearby_mask(grid, grid, **WINDOW).to(device())
     return partial(F.scaled_dot_product_attention, attn_mask=mask), heads(grid, dtype)
+
+
+def axial(grid, dtype):
+    lines = partial(ATTENTIONS["axial"], query_grid=grid, key_grid=grid, **WINDOW)
+    return lines, heads(grid, dtype)
 
 
 def gathered(grid, dtype):
@@ -76,7 +81,7 @@ def flex(grid, dtype):
 
 
 def our_layer(grid, dtype):
-    layer = NearbyAttention(HEADS * SIZE, HEADS).to(device(), dtype)
+    layer = MultiHeadAttention(HEADS * SIZE, HEADS).to(device(), dtype)
 
     def attend(x):
         return layer(x, x, query_grid=grid, key_grid=grid, **WINDOW)
@@ -97,6 +102,7 @@ def their_layer(grid, dtype):
 CONTESTANTS = {
     OURS: ours,
     FULL: full,
+    "axial": axial,
     "gathered windows": gathered,
     "FlexAttention, compiled": flex,
     "our layer, projected": our_layer,

@@ -38,7 +38,7 @@ def main():
         mask = torch.ones(arguments.batch, model.config.text_length, dtype=torch.bool)
         context = model.encoder(text, mask, is_sketch=False)
     for schedule in ("wavefront", "sequential"):  # plans are made once in a process
-        plan_passes(grid, model.config.extent, schedule)
+        plan_passes(grid, model.config.decoder_sight, schedule)
     seconds, tokens, steps = {}, {}, {}
     for schedule in ("wavefront", "sequential"):
         started = time.perf_counter()

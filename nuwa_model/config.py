@@ -2,16 +2,19 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
-from nuwa_model.errors import ConfigError, RangeError, refuse_outside
+from nuwa_model.errors import ConfigError, RangeError, UnknownNameError, refuse_outside
 from nuwa_model.grid import Extent, Grid
+from nuwa_model.sight import AttentionKind, Sight, sight_of
 
 RGB_CHANNELS = 3
 MOST_CLASSES = 256
 """The labels of a sketch are bytes."""
 
 _SOME = (1, math.inf)
+_UNUSED = (("encoder_attention", "nearby"), ("decoder_attention", "nearby"))
+"""Settings of the model that came later: while they are not used, earlier runs keep their names."""
 _NARROWEST_HEAD = 12
 """Of a rotary model: two pairs an axis. With one alone, cells four apart would be turned alike."""
 
@@ -120,6 +123,9 @@ class NuwaConfig:
         codebook_dim: Length of its codebook vectors.
         sketch_codebook_size: Tokens of the sketch tokenizer.
         sketch_codebook_dim: Length of its codebook vectors.
+        encoder_attention: What a cell of the condition sees of it: ``nearby``, inside the window;
+            ``full``, everything; ``axial``, the three lines through it. The last two are baselines.
+        decoder_attention: What a target cell sees of earlier cells, and of the condition.
         attention_backend: Name in ``nuwa_model.attention.BACKENDS``, or ``auto``.
     """
 
@@ -137,6 +143,8 @@ class NuwaConfig:
     codebook_dim: int = 32
     sketch_codebook_size: int = 32
     sketch_codebook_dim: int = 32
+    encoder_attention: AttentionKind = "nearby"
+    decoder_attention: AttentionKind = "nearby"
     attention_backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -169,7 +177,19 @@ class NuwaConfig:
                 f"(model.dim / model.num_heads = {self.head_dim}) must be even and at least "
                 f"{_NARROWEST_HEAD}: change model.dim or model.num_heads."
             )
+        for kind in (self.encoder_attention, self.decoder_attention):
+            if kind not in get_args(AttentionKind):
+                raise UnknownNameError("kind of attention", kind, get_args(AttentionKind))
         self.extent.radius(self.target_grid)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, which names are made of, without unused later ones."""
+        return {k: v for k, v in asdict(self).items() if (k, v) not in _UNUSED}
+
+    @property
+    def decoder_sight(self) -> Sight:
+        """What the decoder sees of earlier cells."""
+        return sight_of(self.decoder_attention, self.extent)
 
     @property
     def head_dim(self) -> int:

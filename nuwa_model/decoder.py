@@ -6,12 +6,14 @@ to the right of the slot, on the cell that it predicts, so that a prediction see
 neighborhood and no row is coupled to the end of the row above.
 """
 
+from functools import partial
+
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nuwa_model.attention.layer import NearbyAttention
+from nuwa_model.attention.layer import MultiHeadAttention
 from nuwa_model.attention.rotary import Rotation, coordinates_of, rotation_at
 from nuwa_model.attention.window import Offset
 from nuwa_model.config import NuwaConfig
@@ -36,13 +38,10 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.extent = config.extent
         self.self_norm = nn.LayerNorm(config.dim)
-        self.self_attention = NearbyAttention(
-            config.dim, config.num_heads, config.attention_backend
-        )
+        kind, backend = config.decoder_attention, config.attention_backend
+        self.self_attention = MultiHeadAttention(config.dim, config.num_heads, kind, backend)
         self.cross_norm = nn.LayerNorm(config.dim)
-        self.cross_attention = NearbyAttention(
-            config.dim, config.num_heads, config.attention_backend
-        )
+        self.cross_attention = MultiHeadAttention(config.dim, config.num_heads, kind, backend)
         self.feed_forward_norm = nn.LayerNorm(config.dim)
         self.feed_forward = FeedForward(config.dim, config.feed_forward_multiplier)
 
@@ -72,36 +71,31 @@ class DecoderLayer(nn.Module):
         self, y: Float[Tensor, "b t d"], slots: Grid, context: Context
     ) -> Float[Tensor, "b t d"]:
         """Attend to the condition; slot column *c* stands where cell *c* stands."""
-        if context.grid.w == 1:  # a text has one column: every slot column stands on it
-            return self._attend_context(y, slots, context)
-        # The last column stands where the last cell does, so it cannot share the rows' geometry.
-        grid = slots._replace(w=slots.w - 1)
-        columns = rearrange(y, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
-        cells = rearrange(columns[:, :, :, :-1], "b s h w d -> b (s h w) d")
-        seen = self._attend_context(cells, grid, context)
-        last = self._attend_last_column(columns[:, :, :, -1], grid, context)
-        seen = rearrange(seen, "b (s h w) d -> b s h w d", s=grid.s, h=grid.h, w=grid.w)
-        return rearrange(torch.cat([seen, last], dim=3), "b s h w d -> b (s h w) d")
-
-    def _attend_last_column(
-        self, y: Float[Tensor, "b s h d"], grid: Grid, context: Context
-    ) -> Float[Tensor, "b s h 1 d"]:
-        cells = repeat(y, "b s h d -> b (s h w) d", w=grid.w)
-        seen = self._attend_context(cells, grid, context)
-        seen = rearrange(seen, "b (s h w) d -> b s h w d", s=grid.s, h=grid.h, w=grid.w)
-        return seen[:, :, :, -1:]
-
-    def _attend_context(
-        self, y: Float[Tensor, "b t d"], grid: Grid, context: Context
-    ) -> Float[Tensor, "b t d"]:
-        return self.cross_attention(
-            y,
-            context.states,
-            query_grid=grid,
+        key, value = self.cross_attention.keys_values(context.states)
+        attend = partial(
+            self.cross_attention.attend,
+            key=key,
+            value=value,
             key_grid=context.grid,
             extent=context.extent,
             key_mask=context.mask,
         )
+        if context.grid.w == 1:  # a text has one column: every slot column stands on it
+            return attend(y, query_grid=slots)
+        grid = slots._replace(w=slots.w - 1)
+        y = rearrange(y, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
+        cells, column = y[:, :, :, :-1], y[:, :, :, -1]
+        cells = attend(rearrange(cells, "b s h w d -> b (s h w) d"), query_grid=grid)
+        # The last column stands where the last cell does, so it cannot share the rows' geometry.
+        last_cell = (grid.w - 1) * context.grid.w // grid.w
+        column = attend(
+            rearrange(column, "b s h d -> b (s h) d"),
+            query_grid=grid._replace(w=1),
+            offset=(0, 0, last_cell),
+        )
+        cells = rearrange(cells, "b (s h w) d -> b s h w d", s=grid.s, h=grid.h, w=grid.w)
+        column = rearrange(column, "b (s h) d -> b s h 1 d", s=grid.s)
+        return rearrange(torch.cat([cells, column], dim=3), "b s h w d -> b (s h w) d")
 
 
 class Decoder(nn.Module):

@@ -1,4 +1,4 @@
-"""The encoder: nearby self-attention over the condition (NÜWA Eq. 14)."""
+"""The encoder: self-attention over the condition, nearby as in NÜWA Eq. 14 by default."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nuwa_model.attention.layer import NearbyAttention
+from nuwa_model.attention.layer import MultiHeadAttention
 from nuwa_model.config import NuwaConfig
 from nuwa_model.embeddings import CodebookEmbedding, PositionTable, TextEmbedding
 from nuwa_model.grid import Extent, Grid
@@ -31,12 +31,14 @@ class Context:
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm nearby self-attention and feed-forward."""
+    """Pre-norm self-attention and feed-forward."""
 
     def __init__(self, config: NuwaConfig) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.dim)
-        self.attention = NearbyAttention(config.dim, config.num_heads, config.attention_backend)
+        self.attention = MultiHeadAttention(
+            config.dim, config.num_heads, config.encoder_attention, config.attention_backend
+        )
         self.feed_forward_norm = nn.LayerNorm(config.dim)
         self.feed_forward = FeedForward(config.dim, config.feed_forward_multiplier)
 

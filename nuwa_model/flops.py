@@ -1,6 +1,6 @@
 """How much arithmetic the model is: products of matrices, a multiplication and its sum as two.
 
-Nearby attention counts the pairs of cells that see each other, not those that a backend computes
+Attention counts the pairs of cells that see each other, not those that a backend computes
 and masks. What each batch shares (the table of token embeddings) and what is no product of
 matrices is left out. This module does not load torch.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from nuwa_model.config import NuwaConfig
 from nuwa_model.grid import Extent, Grid
+from nuwa_model.sight import Sight, sight_of
 from nuwa_model.tasks import Task
 
 _BACKWARD = 2
@@ -44,31 +45,50 @@ def forward_flops(config: NuwaConfig, task: Task, target: Grid) -> int:
     condition = target if is_sketch else config.text_grid
     extent = config.extent if is_sketch else config.text_extent
     slots = target._replace(w=target.w + 1)
+    encoding = sight_of(config.encoder_attention, extent)
+    crossing = sight_of(config.decoder_attention, extent)
     encoder = _products(config, condition.num_cells, maps=4) + _attention(
-        config, near_pairs(condition, condition, extent)
+        config, seen_pairs(encoding, condition, condition)
     )
     decoder = (
         _products(config, slots.num_cells, maps=6)  # four of self-attention, two of cross-attention
         + 2 * condition.num_cells * 2 * config.dim**2  # the keys and values of the condition
-        + _attention(config, near_pairs(slots, slots, config.extent, causal=True, ahead=1))
-        + _attention(config, near_pairs(slots, condition, extent))
+        + _attention(config, seen_pairs(config.decoder_sight, slots, slots, causal=True, ahead=1))
+        + _attention(config, seen_pairs(crossing, slots, condition))
     )
     head = target.num_cells * 2 * (config.dim**2 + config.dim * config.codebook_size)
     return config.encoder_depth * encoder + config.decoder_depth * decoder + head
 
 
-def near_pairs(
-    queries: Grid, keys: Grid, extent: Extent, *, causal: bool = False, ahead: int = 0
+def seen_pairs(
+    sight: Sight, queries: Grid, keys: Grid, *, causal: bool = False, ahead: int = 0
 ) -> int:
-    """How many pairs of a query and a key are near, as ``attention.nearby_mask`` has them.
+    """How many pairs of a query and a key see each other.
+
+    As ``attention.axial_mask`` has them, or ``attention.nearby_mask``.
 
     Args:
-        queries: Grid of the queries.
+        sight: Of the queries.
+        queries: Their grid.
         keys: Grid of the keys.
-        extent: Of the window.
         causal: Count only keys not later in raster order; the grids must be equal.
-        ahead: Columns that the window's center lies right of the query.
+        ahead: Columns that the center lies right of the query.
     """
+    if sight.kind == "axial":
+        return _pairs_on_lines(queries, keys, causal, ahead)
+    return _pairs_in_windows(queries, keys, sight.extent, causal, ahead)
+
+
+def _pairs_on_lines(queries: Grid, keys: Grid, causal: bool, ahead: int) -> int:
+    s, h, w = queries
+    inside = _pairs_on_axis(w, keys.w, 0, ahead)  # columns of queries with a center in the grid
+    if not causal:
+        return s * h * (inside * (keys.s + keys.h - 2) + w * keys.w)
+    earlier = h * s * (s - 1) // 2 + s * h * (h - 1) // 2
+    return earlier * inside + s * h * w * (w + 1) // 2
+
+
+def _pairs_in_windows(queries: Grid, keys: Grid, extent: Extent, causal: bool, ahead: int) -> int:
     radius = extent.radius(keys)
     sizes = list(zip(queries, keys, radius, (0, 0, ahead), strict=True))
     if not causal:

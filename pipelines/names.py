@@ -69,7 +69,7 @@ def _run_hash(config: RunConfig, training: TrainingConfig, *more: str) -> str:
     tokenizer = config.tokenizer or vqgan_name(config)
     more_given = {"sketches": config.sketch_tokenizer, "text": config.text_tokenizer}
     given = {kind: name for kind, name in more_given.items() if name}
-    sections = [config.model, _result_only(training), tokenizer, *more]
+    sections = [config.model.as_dict(), _result_only(training), tokenizer, *more]
     return config_hash(*sections, *([given] if given else []))
 
 

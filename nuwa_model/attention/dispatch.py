@@ -76,16 +76,10 @@ def nearby_attention(
         UnknownNameError: There is no such backend.
         ConfigError: The backend cannot run here; the message says what to do.
     """
-    if q.shape[2] != query_grid.num_cells or k.shape[2] != key_grid.num_cells:
-        raise GridError(
-            f"{q.shape[2]} queries and {k.shape[2]} keys do not fill grids "
-            f"{tuple(query_grid)} and {tuple(key_grid)}."
-        )
+    refuse_misfits(q, k, query_grid, key_grid, backend)
     if backend == "auto":
         # Triton's kernel joins here when a GPU has shown it right and faster.
         backend = "dense" if key_mask is not None or _is_dense(key_grid, extent) else "rows"
-    if backend not in BACKENDS:
-        raise UnknownNameError("attention backend", backend, BACKENDS)
     return BACKENDS[backend](
         q,
         k,
@@ -97,6 +91,23 @@ def nearby_attention(
         offset=offset,
         key_mask=key_mask,
     )
+
+
+def refuse_misfits(
+    q: Float[Tensor, "b n q e"],
+    k: Float[Tensor, "b n k e"],
+    query_grid: Grid,
+    key_grid: Grid,
+    backend: str,
+) -> None:
+    """Raise if tensors do not fill their grids, or there is no such backend."""
+    if q.shape[2] != query_grid.num_cells or k.shape[2] != key_grid.num_cells:
+        raise GridError(
+            f"{q.shape[2]} queries and {k.shape[2]} keys do not fill grids "
+            f"{tuple(query_grid)} and {tuple(key_grid)}."
+        )
+    if backend not in ("auto", *BACKENDS):
+        raise UnknownNameError("attention backend", backend, BACKENDS)
 
 
 def _is_dense(key_grid: Grid, extent: Extent) -> bool:

@@ -1,26 +1,31 @@
-"""Multi-head nearby attention as a module: projections around ``nearby_attention``."""
+"""Multi-head attention as a module: projections around any kind in ``ATTENTIONS``."""
 
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nuwa_model.attention.dispatch import nearby_attention
+from nuwa_model.attention.kinds import ATTENTIONS
 from nuwa_model.attention.rotary import Rotation, rotate
 from nuwa_model.attention.window import Offset
 from nuwa_model.grid import Extent, Grid
+from nuwa_model.sight import AttentionKind
 
 
-class NearbyAttention(nn.Module):
-    """Projects, attends nearby, and projects back.
+class MultiHeadAttention(nn.Module):
+    """Projects, attends, and projects back.
 
     Args:
         dim: Width of the residual stream.
         num_heads: Heads; must divide ``dim``.
+        kind: Name in ``nuwa_model.attention.ATTENTIONS``.
         backend: Name in ``nuwa_model.attention.BACKENDS``, or ``auto``.
     """
 
-    def __init__(self, dim: int, num_heads: int, backend: str = "auto") -> None:
+    def __init__(
+        self, dim: int, num_heads: int, kind: AttentionKind = "nearby", backend: str = "auto"
+    ) -> None:
         super().__init__()
+        self.kind = kind
         self.num_heads = num_heads
         self.backend = backend
         self.to_query = nn.Linear(dim, dim)
@@ -40,12 +45,38 @@ class NearbyAttention(nn.Module):
         key_mask: Bool[Tensor, "b k"] | None = None,
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "b q d"]:
-        """Let each cell of ``x`` attend to the cells of ``context`` near it.
+        """Let each cell of ``x`` attend to the cells of ``context`` that it sees.
 
         A rotation is for self-attention: it turns the queries and the keys of the same cells.
         """
-        key, value = self.keys_values(context, rotation)
-        out = nearby_attention(
+        return self.attend(
+            x,
+            *self.keys_values(context, rotation),
+            query_grid=query_grid,
+            key_grid=key_grid,
+            extent=extent,
+            causal=causal,
+            offset=offset,
+            key_mask=key_mask,
+            rotation=rotation,
+        )
+
+    def attend(
+        self,
+        x: Float[Tensor, "b q d"],
+        key: Float[Tensor, "b n k e"],
+        value: Float[Tensor, "b n k e"],
+        *,
+        query_grid: Grid,
+        key_grid: Grid,
+        extent: Extent,
+        causal: bool = False,
+        offset: Offset = (0, 0, 0),
+        key_mask: Bool[Tensor, "b k"] | None = None,
+        rotation: Rotation | None = None,
+    ) -> Float[Tensor, "b q d"]:
+        """The same with keys and values that ``keys_values`` has projected before."""
+        out = ATTENTIONS[self.kind](
             self.queries(x, rotation),
             key,
             value,
@@ -77,14 +108,19 @@ class NearbyAttention(nn.Module):
     def attend_gathered(
         self,
         x: Float[Tensor, "b q d"],
-        key: Float[Tensor, "b n q k e"],
-        value: Float[Tensor, "b n q k e"],
+        key: Float[Tensor, "b n g k e"],
+        value: Float[Tensor, "b n g k e"],
         mask: Bool[Tensor, "q k"],
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "b q d"]:
-        """Attend where each query brings its own few keys: one step of cached decoding."""
+        """Attend where few queries share their keys: one step of cached decoding.
+
+        Queries come in groups of equal size, one after another, each with keys of its own.
+        """
         query = self.queries(x, rotation)
-        scores = einsum(query, key, "b n q e, b n q k e -> b n q k") * query.shape[-1] ** -0.5
-        weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
-        out = einsum(weights, value, "b n q k, b n q k e -> b n q e")
-        return self.to_out(rearrange(out, "b n q e -> b q (n e)"))
+        query = rearrange(query, "b n (g q) e -> b n g q e", g=key.shape[2])
+        seen = rearrange(mask, "(g q) k -> g q k", g=key.shape[2])
+        scores = einsum(query, key, "b n g q e, b n g k e -> b n g q k") * query.shape[-1] ** -0.5
+        weights = scores.masked_fill(~seen, float("-inf")).softmax(dim=-1)
+        out = einsum(weights, value, "b n g q k, b n g k e -> b n g q e")
+        return self.to_out(rearrange(out, "b n g q e -> b (g q) (n e)"))

@@ -10,6 +10,9 @@ from nuwa_model.grid import Extent, Grid
 
 Offset = tuple[int, int, int]
 
+POINT = Extent(1, 1, 1)
+"""A window of the center alone."""
+
 
 def nearby_mask(
     query_grid: Grid,
@@ -31,16 +34,56 @@ def nearby_mask(
     Raises:
         GridError: ``causal`` was asked for two different grids.
     """
+    s, h, w = _over_pairs(near_on_axes(query_grid, key_grid, extent, offset))
+    return _flat(s & h & w, causal, query_grid, key_grid)
+
+
+def axial_mask(
+    query_grid: Grid,
+    key_grid: Grid,
+    *,
+    causal: bool = False,
+    offset: Offset = (0, 0, 0),
+) -> Bool[Tensor, "q k"]:
+    """Which key cells each query cell sees on the three lines through its center.
+
+    The center and ``causal`` are those of ``nearby_mask``; a line is all cells that share two of
+    the center's coordinates, from border to border.
+
+    Returns:
+        ``mask[q, k]`` over flattened grids, true where query ``q`` sees key ``k``.
+
+    Raises:
+        GridError: ``causal`` was asked for two different grids.
+    """
+    level = _over_pairs(near_on_axes(query_grid, key_grid, POINT, offset))
+    return _flat(on_a_line(*level), causal, query_grid, key_grid)
+
+
+def on_a_line(
+    s: Bool[Tensor, "..."], h: Bool[Tensor, "..."], w: Bool[Tensor, "..."]
+) -> Bool[Tensor, "..."]:
+    """Whether cells share at least two coordinates with the center, given which they share."""
+    return (s & h) | (s & w) | (h & w)
+
+
+def _over_pairs(
+    axes: tuple[Bool[Tensor, "qs ks"], Bool[Tensor, "qh kh"], Bool[Tensor, "qw kw"]],
+) -> tuple[Bool[Tensor, "..."], Bool[Tensor, "..."], Bool[Tensor, "..."]]:
+    s, h, w = axes
+    return (
+        rearrange(s, "qs ks -> qs 1 1 ks 1 1"),
+        rearrange(h, "qh kh -> 1 qh 1 1 kh 1"),
+        rearrange(w, "qw kw -> 1 1 qw 1 1 kw"),
+    )
+
+
+def _flat(
+    seen: Bool[Tensor, "qs qh qw ks kh kw"], causal: bool, query_grid: Grid, key_grid: Grid
+) -> Bool[Tensor, "q k"]:
+    mask = rearrange(seen, "qs qh qw ks kh kw -> (qs qh qw) (ks kh kw)")
     if causal:
         refuse_two_grids(query_grid, key_grid)
-    near_s, near_h, near_w = near_on_axes(query_grid, key_grid, extent, offset)
-    near = (
-        rearrange(near_s, "qs ks -> qs 1 1 ks 1 1")
-        & rearrange(near_h, "qh kh -> 1 qh 1 1 kh 1")
-        & rearrange(near_w, "qw kw -> 1 1 qw 1 1 kw")
-    )
-    mask = rearrange(near, "qs qh qw ks kh kw -> (qs qh qw) (ks kh kw)")
-    if causal:
         mask = mask.tril()
         mask.fill_diagonal_(True)
     return mask

@@ -1,7 +1,8 @@
 """What decoding remembers: keys and values of the last frames, in a ring.
 
 A slot is overwritten by the slot ``r_s + 1`` frames later, which no wave reaches before the
-slot's last reader has been computed; memory does not grow with the number of frames.
+slot's last reader has been computed; memory does not grow with the number of frames. (It does
+where attention is full or axial, whose cells see all earlier frames.)
 """
 
 from functools import lru_cache
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from nuwa_model.config import NuwaConfig
 from nuwa_model.decoder import slot_grid
-from nuwa_model.generation.schedule import Pass, ring_frames, window_slots
-from nuwa_model.grid import Extent, Grid
+from nuwa_model.generation.schedule import Pass, ring_frames, seen_slots
+from nuwa_model.grid import Grid
+from nuwa_model.sight import Sight
 
 
 class PassPlan(NamedTuple):
@@ -25,39 +27,58 @@ class PassPlan(NamedTuple):
         inputs: Number of the cell whose token each slot holds, −1 for ``<bos>``.
         coordinates: Frame, row and column of each slot.
         own: Place of each slot in the ring.
-        window: Places of the slots each one sees, itself included.
-        mask: False where a window has fewer slots than the widest.
+        seen: Places of the slots that each one sees, itself included; one list for all of them
+            where that is everything before.
+        mask: True where a slot sees a place of its list.
     """
 
     cells: Int[Tensor, " m"]
     inputs: Int[Tensor, " m"]
     coordinates: Int[Tensor, "m 3"]
     own: Int[Tensor, " m"]
-    window: Int[Tensor, "m k"]
+    seen: Int[Tensor, "g k"]
     mask: Bool[Tensor, "m k"]
 
 
 @lru_cache(maxsize=8192)
-def plan_pass(step: Pass, target_grid: Grid, extent: Extent, device: torch.device) -> PassPlan:
+def plan_pass(step: Pass, target_grid: Grid, sight: Sight, device: torch.device) -> PassPlan:
     """Turn slots into indexes, once for each pass of a schedule."""
     slots = slot_grid(target_grid)
-    frames = ring_frames(slots, extent)
-    windows = [[*window_slots(slot, slots, extent), slot] for slot in step.slots]
-    width = max(map(len, windows))
-    places = [[_place(seen, slots, frames) for seen in window] for window in windows]
-    padded = [row + [row[-1]] * (width - len(row)) for row in places]
-    mask = [[True] * len(row) + [False] * (width - len(row)) for row in places]
     numbers = [(f * target_grid.h + r) * target_grid.w + c for f, r, c in step.slots]
     columns = [c for _, _, c in step.slots]
     pairs = list(zip(numbers, columns, strict=True))
+    frames = ring_frames(slots, sight.extent)
+    own = torch.tensor([_place(slot, slots, frames) for slot in step.slots], device=device)
+    is_full = sight.kind == "full"
+    seen, mask = _all_before(own) if is_full else _each_its_own(step, slots, sight, device)
     return PassPlan(
         cells=torch.tensor([n if c < target_grid.w else -1 for n, c in pairs], device=device),
         inputs=torch.tensor([n - 1 if c > 0 else -1 for n, c in pairs], device=device),
         coordinates=torch.tensor(step.slots, device=device),
-        own=torch.tensor([_place(slot, slots, frames) for slot in step.slots], device=device),
-        window=torch.tensor(padded, device=device),
-        mask=torch.tensor(mask, device=device),
+        own=own,
+        seen=seen,
+        mask=mask,
     )
+
+
+def _all_before(own: Int[Tensor, " m"]) -> tuple[Int[Tensor, "1 k"], Bool[Tensor, "m k"]]:
+    """All places up to the last slot: a ring that keeps all frames has them in raster order."""
+    places = torch.arange(int(own.max()) + 1, device=own.device)
+    return places[None], places <= own[:, None]
+
+
+def _each_its_own(
+    step: Pass, slots: Grid, sight: Sight, device: torch.device
+) -> tuple[Int[Tensor, "m k"], Bool[Tensor, "m k"]]:
+    frames = ring_frames(slots, sight.extent)
+    places = [
+        [_place(seen, slots, frames) for seen in (*seen_slots(slot, slots, sight), slot)]
+        for slot in step.slots
+    ]
+    width = max(map(len, places))
+    padded = [row + [row[-1]] * (width - len(row)) for row in places]
+    mask = [[True] * len(row) + [False] * (width - len(row)) for row in places]
+    return torch.tensor(padded, device=device), torch.tensor(mask, device=device)
 
 
 def _place(slot: tuple[int, int, int], slots: Grid, frames: int) -> int:
@@ -78,7 +99,7 @@ class RingCache:
         device: torch.device,
     ) -> None:
         slots = slot_grid(target_grid)
-        places = ring_frames(slots, config.extent) * slots.h * slots.w
+        places = ring_frames(slots, config.decoder_sight.extent) * slots.h * slots.w
         shape = (batch, config.num_heads, places, config.head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
@@ -94,7 +115,7 @@ class RingCache:
         self.values[:, :, places] = value
 
     def read(
-        self, window: Int[Tensor, "m k"]
-    ) -> tuple[Float[Tensor, "b n m k e"], Float[Tensor, "b n m k e"]]:
-        """The keys and values that each slot of a pass sees."""
-        return self.keys[:, :, window], self.values[:, :, window]
+        self, places: Int[Tensor, "g k"]
+    ) -> tuple[Float[Tensor, "b n g k e"], Float[Tensor, "b n g k e"]]:
+        """The keys and values that the slots of a pass see."""
+        return self.keys[:, :, places], self.values[:, :, places]

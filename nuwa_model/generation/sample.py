@@ -97,9 +97,9 @@ def generate(
     contexts = [context] if unconditional is None else [context, unconditional]
     stepper = Stepper(model, contexts, target_grid)
     tokens, num_steps = given.clamp(min=0), 0
-    extent = model.config.extent
-    for step in plan_passes(target_grid, extent, schedule, _known_frames(given, target_grid)):
-        plan = plan_pass(step, target_grid, extent, device)
+    sight = model.config.decoder_sight
+    for step in plan_passes(target_grid, sight, schedule, _known_frames(given, target_grid)):
+        plan = plan_pass(step, target_grid, sight, device)
         logits = stepper.step(plan, torch.cat([tokens] * len(contexts)))
         is_cell = plan.cells >= 0
         cells = plan.cells[is_cell]

@@ -1,7 +1,7 @@
 """In which order slots are computed: one at a time, or in waves that need nothing of each other.
 
 To compute a slot, its own token (the cell to its left) must have been sampled in an *earlier*
-pass, and every slot in its window must have been computed in an earlier pass or in the *same* one,
+pass, and every slot that it sees must have been computed in an earlier pass or in the *same* one,
 because a pass writes all its keys and values at a layer before any of its slots attends. And
 whoever reads the slot whose place in the ring cache this one takes must be done. The earliest pass
 of each slot follows from these three sentences by one walk in raster order (spec §4).
@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from nuwa_model.decoder import slot_grid
 from nuwa_model.grid import Extent, Grid
+from nuwa_model.sight import Sight
 
 Schedule = Literal["wavefront", "sequential"]
 
@@ -26,14 +27,14 @@ class Pass(NamedTuple):
 
 @lru_cache(maxsize=16)
 def plan_passes(
-    target_grid: Grid, extent: Extent, schedule: Schedule, known_frames: int = 0
+    target_grid: Grid, sight: Sight, schedule: Schedule, known_frames: int = 0
 ) -> tuple[Pass, ...]:
     """The passes that decode a target.
 
     Args:
         target_grid: Cells to decode.
-        extent: Window of the decoder's self-attention.
-        schedule: ``wavefront`` for as few passes as the window allows, ``sequential`` for one
+        sight: Of the decoder's self-attention.
+        schedule: ``wavefront`` for as few passes as the sight allows, ``sequential`` for one
             slot after another.
         known_frames: Leading frames whose tokens are all given; each is one pass.
     """
@@ -44,7 +45,7 @@ def plan_passes(
         return (*given, *(Pass((slot,)) for slot in free))
     levels: dict[tuple[int, int, int], int] = {}
     for slot in free:
-        levels[slot] = _earliest(slot, slots, extent, levels)
+        levels[slot] = _earliest(slot, slots, sight, levels)
     waves: list[list[tuple[int, int, int]]] = [
         [] for _ in range(max(levels.values(), default=-1) + 1)
     ]
@@ -56,20 +57,22 @@ def plan_passes(
 def _earliest(
     slot: tuple[int, int, int],
     slots: Grid,
-    extent: Extent,
+    sight: Sight,
     levels: dict[tuple[int, int, int], int],
 ) -> int:
     f, r, c = slot
     level = levels.get((f, r, c - 1), -1) + 1  # the slot's own token is sampled there
-    for seen in window_slots(slot, slots, extent):
+    if sight.kind == "full":  # the slot before has seen all others: none is in a later pass
+        return max(level, next(reversed(levels.values()), 0))
+    for seen in seen_slots(slot, slots, sight):
         level = max(level, levels.get(seen, 0))
-    for reader in _readers_of_replaced(slot, slots, extent):
+    for reader in _readers_of_replaced(slot, slots, sight.extent):
         level = max(level, levels.get(reader, -1) + 1)
     return level
 
 
 def ring_frames(slots: Grid, extent: Extent) -> int:
-    """Frames that the ring cache keeps: the window's radius and the current one."""
+    """Frames that the ring cache keeps: as many as are seen before the current one, and that."""
     return min(slots.s, extent.radius(slots).s + 1)
 
 
@@ -87,10 +90,26 @@ def _readers_of_replaced(
     yield (f - 1, r, c)
 
 
-def window_slots(
-    slot: tuple[int, int, int], slots: Grid, extent: Extent
+def seen_slots(
+    slot: tuple[int, int, int], slots: Grid, sight: Sight
 ) -> Iterator[tuple[int, int, int]]:
     """Earlier slots that a slot attends to, without itself, in raster order (decision D7)."""
+    if sight.kind == "axial":
+        return _slots_on_lines(slot, slots)
+    return _slots_in_window(slot, slots, sight.extent)
+
+
+def _slots_on_lines(slot: tuple[int, int, int], slots: Grid) -> Iterator[tuple[int, int, int]]:
+    f, r, c = slot
+    if c + 1 < slots.w:  # else the center, one column to the right, is outside
+        yield from ((frame, r, c + 1) for frame in range(f))
+        yield from ((f, row, c + 1) for row in range(r))
+    yield from ((f, r, column) for column in range(c))
+
+
+def _slots_in_window(
+    slot: tuple[int, int, int], slots: Grid, extent: Extent
+) -> Iterator[tuple[int, int, int]]:
     f, r, c = slot
     radius = extent.radius(slots)
     for ds, dh in product(range(-radius.s, 1), range(-radius.h, radius.h + 1)):

@@ -9,12 +9,13 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from nuwa_model.attention.window import near_on_axes
+from nuwa_model.attention.window import POINT, near_on_axes, on_a_line
 from nuwa_model.decoder import DecoderLayer
 from nuwa_model.encoder import Context
 from nuwa_model.generation.cache import PassPlan, RingCache
 from nuwa_model.grid import Grid
 from nuwa_model.model import Nuwa
+from nuwa_model.sight import Sight, sight_of
 
 
 class _CrossKeys(NamedTuple):
@@ -72,7 +73,7 @@ class Stepper:
         for layer, ring, cross in zip(self._layers, self._rings, self._cross, strict=True):
             y = layer.self_norm(x)
             ring.write(plan.own, *layer.self_attention.keys_values(y, rotation))
-            near = ring.read(plan.window)
+            near = ring.read(plan.seen)
             x = x + layer.self_attention.attend_gathered(y, *near, plan.mask, rotation)
             x = x + self._attend_conditions(layer, layer.cross_norm(x), cross, plan)
             x = x + layer.feed_forward(layer.feed_forward_norm(x))
@@ -94,7 +95,8 @@ class Stepper:
     ) -> Float[Tensor, "b m d"]:
         parts = []
         for keys in cross:
-            mask = _condition_mask(plan.coordinates, self._grid, keys.context)
+            sight = sight_of(layer.cross_attention.kind, keys.context.extent)
+            mask = _condition_mask(plan.coordinates, self._grid, keys.context, sight)
             query = layer.cross_attention.queries(y[keys.rows])
             seen = F.scaled_dot_product_attention(query, keys.key, keys.value, attn_mask=mask)
             parts.append(layer.cross_attention.to_out(rearrange(seen, "b n m e -> b m (n e)")))
@@ -102,17 +104,20 @@ class Stepper:
 
 
 def _condition_mask(
-    coordinates: Int[Tensor, "m 3"], target_grid: Grid, context: Context
+    coordinates: Int[Tensor, "m 3"], target_grid: Grid, context: Context, sight: Sight
 ) -> Bool[Tensor, "... m t"]:
     """Which condition cells the slots see; the last column stands where the last cell does."""
     if context.mask is not None:
         return context.mask[:, None, None, :]
-    near = near_on_axes(target_grid, context.grid, context.extent, (0, 0, 0))
-    f, r, c = coordinates.unbind(dim=1)
+    is_axial = sight.kind == "axial"
+    extent = POINT if is_axial else sight.extent
+    near = near_on_axes(target_grid, context.grid, extent, (0, 0, 0))
     s, h, w = (x.to(coordinates.device) for x in near)
-    window = (
-        rearrange(s[f], "m ks -> m ks 1 1")
-        & rearrange(h[r], "m kh -> m 1 kh 1")
-        & rearrange(w[c.clamp(max=target_grid.w - 1)], "m kw -> m 1 1 kw")
+    f, r, c = coordinates.unbind(dim=1)
+    axes = (
+        rearrange(s[f], "m ks -> m ks 1 1"),
+        rearrange(h[r], "m kh -> m 1 kh 1"),
+        rearrange(w[c.clamp(max=target_grid.w - 1)], "m kw -> m 1 1 kw"),
     )
-    return rearrange(window, "m ks kh kw -> 1 1 m (ks kh kw)")
+    seen = on_a_line(*axes) if is_axial else axes[0] & axes[1] & axes[2]
+    return rearrange(seen, "m ks kh kw -> 1 1 m (ks kh kw)")

@@ -117,7 +117,7 @@ def memory(
 def activations(model: NuwaConfig, task: Task, *, precision: Precision = "bfloat16") -> int:
     """Bytes that one example keeps from the forward for the backward pass.
 
-    Measured with texts; windows on sketches keep up to 1.6 times as much.
+    Measured with nearby attention and texts; windows on sketches keep up to 1.6 times as much.
     """
     target = target_grid_of(model, task)
     slots = target._replace(w=target.w + 1).num_cells

@@ -4,16 +4,18 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from nuwa_model.attention import nearby_mask
+from nuwa_model.attention import axial_mask, nearby_mask
 from nuwa_model.config import NuwaConfig
-from nuwa_model.flops import flops_per_token, forward_flops, near_pairs
+from nuwa_model.decoder import PREDICTED
+from nuwa_model.flops import flops_per_token, forward_flops, seen_pairs, target_grid_of
 from nuwa_model.grid import Extent, Grid
 from nuwa_model.model import Nuwa
 from nuwa_model.presets import PRESETS
+from nuwa_model.sight import sight_of
 from nuwa_model.tasks import TASKS
 from tests.nuwa_model.test_model import make_batch
 
@@ -22,27 +24,64 @@ WIDTHS = st.sampled_from([1, 3, 5, math.inf])
 EXTENTS = st.builds(Extent, WIDTHS, WIDTHS, WIDTHS)
 
 
-@given(queries=GRIDS, keys=GRIDS, extent=EXTENTS, causal=st.booleans(), ahead=st.integers(0, 1))
-def test_pairs_are_those_of_the_mask(queries, keys, extent, causal, ahead):
-    keys = queries if causal else keys
-    mask = nearby_mask(queries, keys, extent, causal=causal, offset=(0, 0, ahead))
-    assert near_pairs(queries, keys, extent, causal=causal, ahead=ahead) == int(mask.sum())
+@settings(deadline=None)
+@given(
+    kind=st.sampled_from(["nearby", "full", "axial"]),
+    queries=GRIDS,
+    keys=GRIDS,
+    extent=EXTENTS,
+    causal=st.booleans(),
+    ahead=st.integers(-1, 1),
+)
+def test_pairs_are_those_of_the_mask(kind, queries, keys, extent, causal, ahead):
+    keys, sight = queries if causal else keys, sight_of(kind, extent)
+    mask = mask_of(sight, queries, keys, causal=causal, offset=(0, 0, ahead))
+    assert seen_pairs(sight, queries, keys, causal=causal, ahead=ahead) == int(mask.sum())
 
 
-@pytest.mark.parametrize("task", ["T2V", "T2I", "V2V"])
-def test_operations_are_those_that_torch_counts_where_every_pair_is_computed(task):
-    config = NuwaConfig(target_grid=Grid(2, 3, 4), attention_backend="reference")
+def mask_of(sight, queries, keys, **how):
+    if sight.kind == "axial":
+        return axial_mask(queries, keys, **how)
+    return nearby_mask(queries, keys, sight.extent, **how)
+
+
+def pairs_of_a_task(config, task):
+    """All pairs of cells in all layers, and those that see each other."""
+    target = target_grid_of(config, task)
+    slots = target._replace(w=target.w + 1)
+    is_sketch = task.condition == "sketch"
+    condition = target if is_sketch else config.text_grid
+    extent = config.extent if is_sketch else config.text_extent
+    itself = mask_of(sight_of(config.encoder_attention, extent), condition, condition)
+    before = mask_of(config.decoder_sight, slots, slots, causal=True, offset=PREDICTED)
+    cross = mask_of(sight_of(config.decoder_attention, extent), target, condition)
+    columns = torch.arange(slots.w).clamp(max=target.w - 1)  # the last stands on the last cell
+    cross = cross.view(*target, -1)[:, :, columns]
+    masks = [itself] * config.encoder_depth + [before, cross] * config.decoder_depth
+    return sum(mask.numel() for mask in masks), sum(int(mask.sum()) for mask in masks)
+
+
+@pytest.mark.parametrize("task", ["T2V", "T2I", "V2V", "S2V", "S2I"])
+@pytest.mark.parametrize("kinds", [("nearby", "nearby"), ("axial", "full"), ("full", "axial")])
+def test_operations_are_those_that_torch_counts_where_every_pair_is_computed(task, kinds):
+    config = NuwaConfig(
+        target_grid=Grid(2, 3, 4),
+        encoder_attention=kinds[0],
+        decoder_attention=kinds[1],
+        attention_backend="reference",
+    )
     model, batch = Nuwa(config), make_batch(task, batch=3, config=config)
     with FlopCounterMode(display=False) as once, torch.no_grad():
         model(batch)
-    with FlopCounterMode(display=False) as table, torch.no_grad():
-        model.decoder.embedding.table()
-    slots = batch.target[0].numel() // 4 * 5
-    seen = near_pairs(Grid(slots // 15, 3, 5), Grid(slots // 15, 3, 5), config.extent,
-                      causal=True, ahead=1)  # fmt: skip
-    masked = config.decoder_depth * 4 * config.dim * (slots**2 - seen)
-    shared = 2 * table.get_total_flops()  # of the tokens that are read, and of those written
-    counted, target = once.get_total_flops() - shared, Grid(*batch.target.shape[1:])
+    with FlopCounterMode(display=False) as tables, torch.no_grad():
+        for _ in range(2):  # the tokens that are read, and those that are written
+            model.decoder.embedding.table()
+        if TASKS[task].condition == "sketch":
+            model.encoder.sketch.table()
+    computed, seen = pairs_of_a_task(config, TASKS[task])
+    target = Grid(*batch.target.shape[1:])
+    masked = 4 * config.dim * (computed - seen)
+    counted = once.get_total_flops() - tables.get_total_flops()  # which the batch shares
     assert counted == 3 * (forward_flops(config, TASKS[task], target) + masked)
 
 

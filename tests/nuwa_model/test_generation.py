@@ -1,72 +1,103 @@
 import math
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nuwa_model.attention import axial_mask, nearby_mask
 from nuwa_model.config import NuwaConfig
-from nuwa_model.decoder import slot_grid
+from nuwa_model.decoder import PREDICTED, slot_grid
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError, GridError
 from nuwa_model.generation import Sampling, generate
+from nuwa_model.generation.cache import plan_pass
 from nuwa_model.generation.noise import uniform
 from nuwa_model.generation.sample import draw
-from nuwa_model.generation.schedule import plan_passes, ring_frames, window_slots
+from nuwa_model.generation.schedule import plan_passes, ring_frames, seen_slots
+from nuwa_model.generation.stepper import Stepper
 from nuwa_model.grid import Extent, Grid
 from nuwa_model.model import Nuwa
+from nuwa_model.sight import sight_of
 
 WINDOW = Extent(3, 3, 3)
+NEARBY, FULL, AXIAL = (sight_of(kind, WINDOW) for kind in ("nearby", "full", "axial"))
 
 
-def num_steps(grid, extent):
+def num_steps(grid, sight):
     """Passes that sample at least one cell."""
     return sum(
-        any(c < grid.w for _, _, c in p.slots) for p in plan_passes(grid, extent, "wavefront")
+        any(c < grid.w for _, _, c in p.slots) for p in plan_passes(grid, sight, "wavefront")
     )
 
 
 @pytest.mark.parametrize(
-    ("grid", "extent", "steps"),
+    ("grid", "sight", "steps"),
     [
-        (Grid(1, 21, 21), WINDOW, 61),
-        (Grid(10, 21, 21), WINDOW, 97),
-        (Grid(4, 32, 32), WINDOW, 106),
-        (Grid(10, 21, 21), Extent(7, 7, 7), 245),
+        (Grid(1, 21, 21), NEARBY, 61),
+        (Grid(10, 21, 21), NEARBY, 97),
+        (Grid(4, 32, 32), NEARBY, 106),
+        (Grid(10, 21, 21), sight_of("nearby", Extent(7, 7, 7)), 245),
+        (Grid(1, 21, 21), AXIAL, 41),
+        (Grid(10, 21, 21), AXIAL, 50),
+        (Grid(2, 5, 5), FULL, 50),
     ],
 )
-def test_a_wave_takes_as_many_steps_as_the_window_allows(grid, extent, steps):
-    assert num_steps(grid, extent) == steps
+def test_a_wave_takes_as_many_steps_as_the_sight_allows(grid, sight, steps):
+    assert num_steps(grid, sight) == steps
 
 
-def test_waves_run_down_an_image_two_columns_behind_one_another():
+@pytest.mark.parametrize(
+    ("sight", "drawn"),
+    [
+        pytest.param(NEARBY, [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]], id="nearby"),
+        pytest.param(AXIAL, [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]], id="axial"),
+        pytest.param(FULL, [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]], id="full"),
+    ],
+)
+def test_waves_run_down_an_image_some_columns_behind_one_another(sight, drawn):
     grid, waves = Grid(1, 3, 4), {}
-    for number, step in enumerate(plan_passes(grid, WINDOW, "wavefront")):
+    for number, step in enumerate(plan_passes(grid, sight, "wavefront")):
         waves.update(dict.fromkeys(step.slots, number))
-    drawn = [[waves[(0, r, c)] for c in range(grid.w)] for r in range(grid.h)]
-    assert drawn == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]]
+    assert [[waves[(0, r, c)] for c in range(grid.w)] for r in range(grid.h)] == drawn
 
 
 GRIDS = st.builds(Grid, st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
 EXTENTS = st.builds(Extent, *[st.sampled_from([1, 3, 5, 7])] * 3)
+KINDS = st.sampled_from(["nearby", "full", "axial"])
+SIGHTS = st.builds(sight_of, KINDS, EXTENTS)
 
 
 @settings(max_examples=60, deadline=None)
-@given(grid=GRIDS, extent=EXTENTS)
-def test_no_slot_is_read_before_it_is_written_or_after_it_is_overwritten(grid, extent):
+@given(grid=GRIDS, sight=SIGHTS)
+def test_no_slot_is_read_before_it_is_written_or_after_it_is_overwritten(grid, sight):
     slots, ring, written = slot_grid(grid), {}, set()
-    frames = ring_frames(slots, extent)
-    for step in plan_passes(grid, extent, "wavefront"):
+    frames = ring_frames(slots, sight.extent)
+    for step in plan_passes(grid, sight, "wavefront"):
         for f, r, c in step.slots:
             assert c == 0 or (f, r, c - 1) in written, "its own token was not sampled before"
         for f, r, c in step.slots:
             ring[(f % frames, r, c)] = f
         for slot in step.slots:
-            for f, r, c in window_slots(slot, slots, extent):
+            for f, r, c in seen_slots(slot, slots, sight):
                 assert ring.get((f % frames, r, c)) == f
         written.update(step.slots)
     assert len(written) == slots.num_cells
+
+
+@settings(max_examples=60, deadline=None)
+@given(grid=GRIDS, sight=SIGHTS)
+def test_a_slot_is_decoded_from_what_it_sees_in_training(grid, sight):
+    slots = slot_grid(grid)
+    mask_of = axial_mask if sight.kind == "axial" else partial(nearby_mask, extent=sight.extent)
+    mask = mask_of(slots, slots, causal=True, offset=PREDICTED)
+    for number, slot in enumerate(product(*map(range, slots))):
+        seen = [*seen_slots(slot, slots, sight), slot]
+        numbers = [(f * slots.h + r) * slots.w + c for f, r, c in seen]
+        assert numbers == mask[number].nonzero().flatten().tolist()
 
 
 def make_model(grid, extent, seed=0, **settings):
@@ -97,10 +128,11 @@ def make_context(model, is_sketch, batch=2, seed=1):
         return model.encoder(tokens, mask, is_sketch=is_sketch)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     grid=GRIDS,
     extent=EXTENTS,
+    kind=KINDS,
     is_sketch=st.booleans(),
     is_rotary=st.booleans(),
     guidance=st.sampled_from([1.0, 2.5]),
@@ -109,9 +141,9 @@ def make_context(model, is_sketch, batch=2, seed=1):
     seed=st.integers(0, 2**40),
 )
 def test_waves_draw_the_very_tokens_that_one_cell_at_a_time_draws(
-    grid, extent, is_sketch, is_rotary, guidance, share_known, known_frames, seed
+    grid, extent, kind, is_sketch, is_rotary, guidance, share_known, known_frames, seed
 ):
-    model = make_model(grid, extent, is_rotary=is_rotary)
+    model = make_model(grid, extent, is_rotary=is_rotary, decoder_attention=kind)
     context = make_context(model, is_sketch)
     empty = None if guidance == 1 else make_context(model, is_sketch=False, seed=2)
     random = torch.rand(2, *grid, generator=torch.Generator().manual_seed(3))
@@ -134,9 +166,11 @@ def test_waves_draw_the_very_tokens_that_one_cell_at_a_time_draws(
 
 
 @pytest.mark.parametrize("is_rotary", [False, True])
-def test_cached_decoding_follows_the_model_s_own_logits(is_rotary):
+@pytest.mark.parametrize("kind", ["nearby", "full", "axial"])
+def test_cached_decoding_follows_the_model_s_own_logits(kind, is_rotary):
     grid = Grid(3, 4, 4)
-    model = make_model(grid, WINDOW, is_rotary=is_rotary)
+    kinds = {"encoder_attention": kind, "decoder_attention": kind}
+    model = make_model(grid, WINDOW, is_rotary=is_rotary, **kinds)
     context = make_context(model, is_sketch=False)
     sampling = Sampling(temperature=0)
     tokens = generate(model, context, target_grid=grid, sampling=sampling).tokens
@@ -144,11 +178,30 @@ def test_cached_decoding_follows_the_model_s_own_logits(is_rotary):
         assert torch.equal(model.decoder(tokens, context).argmax(dim=-1), tokens)
 
 
+@pytest.mark.parametrize("kind", ["nearby", "full", "axial"])
+@pytest.mark.parametrize("schedule", ["wavefront", "sequential"])
+@pytest.mark.parametrize("is_sketch", [False, True])
+@pytest.mark.parametrize("known_frames", [0, 2])
+def test_logits_of_every_schedule_are_those_of_training(kind, schedule, is_sketch, known_frames):
+    grid = Grid(3, 3, 4)
+    model = make_model(grid, WINDOW, decoder_attention=kind)
+    context, sight = make_context(model, is_sketch), model.config.decoder_sight
+    tokens = torch.randint(64, (2, *grid), generator=torch.Generator().manual_seed(4))
+    stepper, found = Stepper(model, [context], grid), torch.zeros(2, grid.num_cells, 64).double()
+    with torch.inference_mode():
+        for step in plan_passes(grid, sight, schedule, known_frames):
+            plan = plan_pass(step, grid, sight, tokens.device)
+            logits = stepper.step(plan, tokens.flatten(1))
+            found[:, plan.cells[plan.cells >= 0]] = logits[:, plan.cells >= 0]
+        expected = model.decoder(tokens, context).flatten(1, 3)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
 def test_a_given_first_frame_is_filled_in_one_pass():
     grid = Grid(3, 4, 4)
-    passes = plan_passes(grid, WINDOW, "wavefront", known_frames=1)
+    passes = plan_passes(grid, NEARBY, "wavefront", known_frames=1)
     assert len(passes[0].slots) == 4 * 5
-    assert len(passes) < len(plan_passes(grid, WINDOW, "wavefront"))
+    assert len(passes) < len(plan_passes(grid, NEARBY, "wavefront"))
 
 
 def test_a_sample_does_not_depend_on_the_batch_that_it_is_drawn_in():

@@ -4,11 +4,15 @@ from textwrap import dedent
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nuwa_model.batch import Batch
 from nuwa_model.config import NuwaConfig
+from nuwa_model.decoder import DecoderLayer, slot_grid
+from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError, WeightsError
-from nuwa_model.grid import Grid
+from nuwa_model.grid import Extent, Grid
 from nuwa_model.losses import next_token_loss
 from nuwa_model.model import Nuwa
 from nuwa_model.presets import PRESETS, SKETCH_VQGANS, VQGANS
@@ -16,6 +20,7 @@ from nuwa_model.tasks import TASKS
 from tests.nuwa_model.drawing import draw
 
 CONFIG = replace(NuwaConfig(), target_grid=Grid(2, 4, 5))
+GRIDS = st.builds(Grid, st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
 
 
 def make_batch(task="T2V", batch=2, config=CONFIG):
@@ -116,6 +121,21 @@ def test_the_condition_reaches_every_prediction():
     with torch.no_grad():
         moved = (model(batch) - model(other)).abs().amax(dim=-1)
     assert (moved > 0).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(target=GRIDS, sketch=GRIDS, window=st.sampled_from([1, 3, math.inf]))
+def test_the_last_column_sees_of_a_sketch_what_the_last_cell_sees(target, sketch, window):
+    torch.manual_seed(0)
+    layer = DecoderLayer(CONFIG).double().requires_grad_(False)
+    layer.self_attention.to_out.weight.zero_()
+    slots = slot_grid(target)
+    states = torch.randn(2, sketch.num_cells, CONFIG.dim).double()
+    context = Context(states, sketch, Extent(window, window, window), None)
+    x = torch.randn(2, *slots, CONFIG.dim).double()
+    x[:, :, :, -1] = x[:, :, :, -2]
+    out = layer(x.flatten(1, 3), slots, context).view(x.shape)
+    torch.testing.assert_close(out[:, :, :, -1], out[:, :, :, -2], rtol=1e-12, atol=1e-12)
 
 
 def test_one_batch_can_be_learned_by_heart():

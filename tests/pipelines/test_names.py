@@ -41,3 +41,12 @@ def test_a_run_goes_on_with_any_number_of_ranks():
     config, moved = load_config(), load_config(overrides=more)
     for name in (names.pretrain_name, names.finetune_name, names.vqgan_name):
         assert name(config) == name(moved)
+
+
+def test_runs_of_other_kinds_of_attention_have_other_names():
+    config = load_config()
+    kinds = [{}, {"encoder_attention": "full"}, {"decoder_attention": "full"}]
+    kinds += [{"decoder_attention": "axial"}, {"decoder_attention": "nearby"}]
+    found = [names.pretrain_name(replace(config, model=replace(config.model, **k))) for k in kinds]
+    assert len(set(found)) == 4
+    assert found[0] == found[-1]
