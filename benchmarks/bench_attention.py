@@ -12,14 +12,12 @@ a CPU. Last comes what a frame costs in videos of 2 to 40 frames.
 import argparse
 import json
 import math
-import multiprocessing
 from functools import partial
-from pathlib import Path
 
 import peers
 import torch
 import torch.nn.functional as F
-from clock import timed
+from turns import device, race
 
 from nuwa_model.attention import ATTENTIONS, nearby_attention, nearby_mask
 from nuwa_model.attention.layer import MultiHeadAttention
@@ -110,10 +108,6 @@ CONTESTANTS = {
 }
 
 
-def device():
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def heads(grid, dtype):
     shape = (1, HEADS, grid.num_cells, SIZE)
     return [torch.randn(shape, device=device(), dtype=dtype, requires_grad=True) for _ in range(3)]
@@ -123,84 +117,17 @@ def hidden(cells, dtype):
     return torch.randn(1, cells, HEADS * SIZE, device=device(), dtype=dtype, requires_grad=True)
 
 
+def contestant(name, grid, dtype, backend=None):
+    """The work of a turn: forward and, where there is one, backward."""
+    more = {} if backend is None else {"backend": backend}
+    attend, tensors = CONTESTANTS[name](grid, dtype, **more)
+    return partial(step, attend, tensors)
+
+
 def step(attend, tensors):
     out = attend(*tensors)
     if out.requires_grad:
         out.sum().backward()
-    if out.is_cuda:
-        torch.cuda.synchronize()
-
-
-def contest(connection, name, grid, dtype, backend=None):
-    """One contestant: builds, warms up, then a round for each message; its last word is memory."""
-    try:
-        more = {} if backend is None else {"backend": backend}
-        attend, tensors = CONTESTANTS[name](grid, dtype, **more)
-        before = reset_peak()
-        step(attend, tensors)
-        connection.send(None)
-    except Exception as error:  # a peer may fail at anything
-        connection.send(f"{type(error).__name__}: {str(error).splitlines()[0]}")
-        return
-    while connection.recv():
-        connection.send(timed(lambda: step(attend, tensors)))
-    connection.send((peak() - before) / 2**20)
-
-
-def reset_peak():
-    """Forget the most memory that this process ever had; bytes that it has now."""
-    if device().type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    Path("/proc/self/clear_refs").write_text("5")
-    return resident("VmRSS")
-
-
-def peak():
-    return torch.cuda.max_memory_allocated() if device().type == "cuda" else resident("VmHWM")
-
-
-def resident(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
-
-
-class Process:
-    """A contestant in a process of its own."""
-
-    def __init__(self, name, *arguments):
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=contest, args=(theirs, name, *arguments))
-        self._process.start()
-        self.name, self.problem = name, self._connection.recv()
-        self.seconds = math.inf
-
-    def take_turn(self):
-        self._connection.send(True)
-        self.seconds = min(self.seconds, self._connection.recv())
-
-    def end(self):
-        """Peak memory in MiB."""
-        if self.problem is not None:
-            self._process.join()
-            return math.nan
-        self._connection.send(False)
-        memory = self._connection.recv()
-        self._process.join()
-        return memory
-
-
-def race(contestants, rounds):
-    """Best seconds and peak memory of each, all alive at once and one at work at a time."""
-    processes = {key: Process(*arguments) for key, arguments in contestants.items()}
-    for _ in range(rounds):
-        for process in processes.values():
-            if process.problem is None:
-                process.take_turn()
-    return {
-        key: (process.seconds, process.end(), process.problem) for key, process in processes.items()
-    }
 
 
 def main():
@@ -213,7 +140,9 @@ def main():
     told = {}
     for grid in [Grid(*sizes) for sizes in arguments.grid or [(1, 21, 21), (10, 21, 21)]]:
         print(f"\n{tuple(grid)}, {HEADS} heads of {SIZE}, {arguments.dtype}, {device().type}")
-        found = race({name: (name, grid, dtype) for name in CONTESTANTS}, arguments.rounds)
+        found = race(
+            {name: (contestant, name, grid, dtype) for name in CONTESTANTS}, arguments.rounds
+        )
         told[str(tuple(grid))] = report(found)
     told["a frame"] = frames_cost(dtype, arguments.rounds)
     print(json.dumps(told))
@@ -238,7 +167,7 @@ def report(found):
 def frames_cost(dtype, rounds):
     """What a frame costs in longer videos, as a share of what it costs in the shortest."""
     grids = {frames: Grid(frames, 21, 21) for frames in FRAMES}
-    found = race({s: (OURS, grid, dtype) for s, grid in grids.items()}, rounds)
+    found = race({s: (contestant, OURS, grid, dtype) for s, grid in grids.items()}, rounds)
     each = {frames: seconds / frames for frames, (seconds, _, _) in found.items()}
     shares = {frames: cost / each[10] for frames, cost in each.items()}
     line = ", ".join(f"{frames} frames ×{share:.2f}" for frames, share in shares.items())

@@ -4,6 +4,7 @@ make peers
 """
 
 import sys
+import warnings
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,9 @@ def nuwa_pytorch():
     sys.path.append(str(PLACE))
     for name in ("", ".models", ".transforms", ".datasets", ".utils"):
         sys.modules.setdefault(f"torchvision{name}", _Empty(f"torchvision{name}"))
-    import nuwa_pytorch
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of what it imports, on torch's old names
+        import nuwa_pytorch
 
     return nuwa_pytorch
 

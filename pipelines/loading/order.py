@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 
-_ROUNDS = 8
+_ROUNDS = np.arange(8, dtype=np.uint64)
 _STEPS_IN_BLOCK = 4096
+_INCREMENT, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_BITS = 2**64 - 1
 
 
 def draw(seed: int, stream: str, *indexes: int | NDArray[np.integer]) -> Words:
@@ -32,10 +34,13 @@ def draw(seed: int, stream: str, *indexes: int | NDArray[np.integer]) -> Words:
         indexes: Whole numbers of at least zero, or arrays of them that broadcast.
     """
     name = hashlib.sha256(f"{seed} {stream}".encode()).digest()
-    words = np.array([int.from_bytes(name[:8], "little")], dtype=np.uint64)
+    words: int | Words = int.from_bytes(name[:8], "little")
     for index in indexes:
-        words = _mixed(words ^ _mixed(np.atleast_1d(index).astype(np.uint64)))
-    return words
+        if isinstance(words, int) and isinstance(index, int):  # in a tenth of an array's time
+            words = _mixed_number(words ^ _mixed_number(index))
+        else:
+            words = _mixed(_as_words(words) ^ _mixed(_as_words(index)))
+    return _as_words(words)
 
 
 def draw_fractions(
@@ -67,18 +72,19 @@ def permute(positions: NDArray[np.int64], size: int, keys: Words) -> NDArray[np.
 
 def stream_of_step(seed: int, step: int, weights: Mapping[str, float]) -> str:
     """The stream that a step trains, drawn by weight; the same on every rank."""
-    names, bounds = _shares(weights)
-    return names[int(_streams(seed, np.array([step]), bounds)[0])]
+    names, bounds = _shares(tuple(weights.items()))
+    block, place = divmod(step, _STEPS_IN_BLOCK)
+    return names[int(_streams_of_block(seed, block, bounds)[place])]
 
 
 def steps_before(seed: int, step: int, weights: Mapping[str, float]) -> int:
     """How many earlier steps train the same stream as this one."""
-    names, bounds = _shares(weights)
-    stream = names.index(stream_of_step(seed, step, weights))
-    block, rest = divmod(step, _STEPS_IN_BLOCK)
+    _, bounds = _shares(tuple(weights.items()))
+    block, place = divmod(step, _STEPS_IN_BLOCK)
+    streams = _streams_of_block(seed, block, bounds)
+    stream = streams[place]
     count = sum(_block_counts(seed, b, bounds)[stream] for b in range(block))
-    last = block * _STEPS_IN_BLOCK + np.arange(rest)
-    return count + int(np.count_nonzero(_streams(seed, last, bounds) == stream))
+    return count + int(np.count_nonzero(streams[:place] == stream))
 
 
 def examples_of_step(
@@ -98,36 +104,51 @@ def examples_of_step(
     return permute(places, num_examples, draw(seed, f"order of {stream}", epochs))
 
 
-def _shares(weights: Mapping[str, float]) -> tuple[list[str], tuple[float, ...]]:
+@lru_cache
+def _shares(weights: tuple[tuple[str, float], ...]) -> tuple[list[str], tuple[float, ...]]:
     """Streams by name, and the upper bound of each one's share of [0, 1)."""
-    names = sorted(name for name, weight in weights.items() if weight > 0)
-    bounds = np.cumsum([weights[name] for name in names]) / sum(weights[name] for name in names)
+    given = dict(weights)
+    names = sorted(name for name, weight in given.items() if weight > 0)
+    bounds = np.cumsum([given[name] for name in names]) / sum(given[name] for name in names)
     return names, tuple(bounds[:-1].tolist())
 
 
-def _streams(seed: int, steps: NDArray[np.int64], bounds: tuple[float, ...]) -> NDArray[np.int64]:
+@lru_cache(maxsize=16)
+def _streams_of_block(seed: int, block: int, bounds: tuple[float, ...]) -> NDArray[np.int64]:
+    steps = block * _STEPS_IN_BLOCK + np.arange(_STEPS_IN_BLOCK)
     fractions = draw_fractions(seed, "task", steps)
     return np.searchsorted(np.array(bounds), fractions, side="right")
 
 
 @lru_cache(maxsize=65_536)
 def _block_counts(seed: int, block: int, bounds: tuple[float, ...]) -> tuple[int, ...]:
-    steps = block * _STEPS_IN_BLOCK + np.arange(_STEPS_IN_BLOCK)
-    counts = np.bincount(_streams(seed, steps, bounds), minlength=len(bounds) + 1)
-    return tuple(counts.tolist())
+    streams = _streams_of_block(seed, block, bounds)
+    return tuple(np.bincount(streams, minlength=len(bounds) + 1).tolist())
 
 
 def _feistel(values: Words, half: int, keys: Words) -> Words:
     bits, mask = np.uint64(half), np.uint64((1 << half) - 1)
     left, right = values >> bits, values & mask
-    for number in range(_ROUNDS):
-        left, right = right, left ^ (_mixed(right ^ _mixed(keys + np.uint64(number))) & mask)
+    for key in _mixed(keys + _ROUNDS[:, None]):
+        left, right = right, left ^ (_mixed(right ^ key) & mask)
     return (left << bits) | right
+
+
+def _as_words(numbers: int | NDArray[np.integer]) -> Words:
+    return np.atleast_1d(numbers).astype(np.uint64)
 
 
 def _mixed(words: Words) -> Words:
     """SplitMix64's output function (Steele, Lea and Flood 2014)."""
-    words = words + np.uint64(0x9E3779B97F4A7C15)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    words = words + np.uint64(_INCREMENT)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(_FIRST)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(_SECOND)
     return words ^ (words >> np.uint64(31))
+
+
+def _mixed_number(word: int) -> int:
+    """The same of one."""
+    word = (word + _INCREMENT) & _BITS
+    word = ((word ^ (word >> 30)) * _FIRST) & _BITS
+    word = ((word ^ (word >> 27)) * _SECOND) & _BITS
+    return word ^ (word >> 31)

@@ -72,6 +72,8 @@ def test_a_late_step_costs_no_more_than_an_early_one():
 
 def test_random_numbers_are_the_same_for_ever():
     assert draw(0, "golden", 7).tolist() == [GOLDEN_WORD]
+    assert draw(0, "golden", np.array([7])).tolist() == [GOLDEN_WORD]
+    assert draw(0, "golden", 7, 2**40).tolist() == draw(0, "golden", 7, np.array([2**40])).tolist()
     order = examples_of_step(1, "T2V", 0, num_examples=10, batch_size=10)
     assert order.tolist() == GOLDEN_ORDER
     assert [stream_of_step(0, step, WEIGHTS) for step in range(8)] == GOLDEN_TASKS
