@@ -42,7 +42,6 @@ class Speed:
     def __init__(self, config: NuwaConfig, precision: Precision, world_size: int) -> None:
         self._config, self._world_size = config, world_size
         self.peak = world_size * peak_flops(precision)
-        self.num_tokens = 0
         self.restart()
 
     def restart(self) -> None:
@@ -57,14 +56,14 @@ class Speed:
         yield
         self._waited += time.monotonic() - began
 
-    def count(self, batch: Batch) -> None:
-        """Take in what every rank trains on at once."""
+    def count(self, batch: Batch) -> int:
+        """Take in what every rank trains on at once; the tokens of all of them."""
         examples = self._world_size * len(batch.target)
         tokens = self._world_size * batch.target.numel()
         grid = Grid(*batch.target.shape[1:])
-        self.num_tokens += tokens
         self._tokens += tokens
         self._flops += examples * training_flops(self._config, batch.task, grid)
+        return tokens
 
     def close_window(self) -> dict[str, float]:
         """Speed of the window, and a new one.

@@ -97,16 +97,17 @@ def test_an_odd_number_of_steps_ends_with_a_checkpoint_that_says_how_it_went(tmp
     assert list((tmp_path / "runs/toy/tensorboard").iterdir())
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(tmp_path):
+@pytest.mark.parametrize(("factor", "loss"), [(float("nan"), "nan"), (1000.0, r"\d+")])
+def test_a_loss_that_explodes_stops_and_names_the_last_good_checkpoint(tmp_path, factor, loss):
     run = toy_run(tmp_path)
     model, calls = toy_model(), []
 
     def explode(_module, _inputs, logits):
         calls.append(1)
-        return logits * (float("nan") if len(calls) > 3 else 1.0)
+        return logits * (factor if len(calls) > 3 else 1.0)
 
     model.register_forward_hook(explode)
-    with pytest.raises(TrainingError, match=r"Step 4 .* loss nan .*toy/step-00000002"):
+    with pytest.raises(TrainingError, match=rf"Step 4 .* loss {loss}.*toy/step-00000002"):
         train(run, model, ToyBatches(run.training))
     assert artifacts.list_names(str(tmp_path), "checkpoint") == ["toy/step-00000002"]
 
