@@ -29,11 +29,24 @@ def target_grid_of(config: NuwaConfig, task: Task) -> Grid:
 
 def forward_flops(config: NuwaConfig, task: Task) -> int:
     """Operations of a forward pass over one example."""
-    target = target_grid_of(config, task)
-    is_sketch = task.condition == "sketch"
-    condition = target if is_sketch else config.text_grid
-    extent = config.extent if is_sketch else config.text_extent
-    slots = target._replace(w=target.w + 1)
+    head = 2 * (config.dim**2 + config.dim * config.codebook_size)
+    return _layer_flops(config, task) + target_grid_of(config, task).num_cells * head
+
+
+def recomputed_flops(config: NuwaConfig, task: Task) -> int:
+    """Operations that checkpointed layers do again, over one example.
+
+    All of their forward pass but its last product, which no gradient is made of.
+    """
+    condition, slots = _grids(config, task)
+    cells = config.encoder_depth * condition.num_cells + config.decoder_depth * slots.num_cells
+    down = 2 * cells * config.dim**2 * config.feed_forward_multiplier
+    return _layer_flops(config, task) - down
+
+
+def _layer_flops(config: NuwaConfig, task: Task) -> int:
+    condition, slots = _grids(config, task)
+    extent = config.extent if task.condition == "sketch" else config.text_extent
     encoder = _products(config, condition.num_cells, maps=4) + _attention(
         config, near_pairs(condition, condition, extent)
     )
@@ -43,8 +56,14 @@ def forward_flops(config: NuwaConfig, task: Task) -> int:
         + _attention(config, near_pairs(slots, slots, config.extent, causal=True, ahead=1))
         + _attention(config, near_pairs(slots, condition, extent))
     )
-    head = target.num_cells * 2 * (config.dim**2 + config.dim * config.codebook_size)
-    return config.encoder_depth * encoder + config.decoder_depth * decoder + head
+    return config.encoder_depth * encoder + config.decoder_depth * decoder
+
+
+def _grids(config: NuwaConfig, task: Task) -> tuple[Grid, Grid]:
+    """What the encoder reads, and the decoder's slots."""
+    target = target_grid_of(config, task)
+    condition = target if task.condition == "sketch" else config.text_grid
+    return condition, target._replace(w=target.w + 1)
 
 
 def near_pairs(

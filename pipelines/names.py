@@ -11,6 +11,9 @@ from typing import Any
 from nuwa_model.config import VQGANConfig
 from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
 
+_NO_WEIGHT = ("log_every", "checkpoint_every", "keep_checkpoints", "activation_checkpointing")
+"""Settings that change no weight."""
+
 _UNUSED = (("vgg16", ""), ("lpips", ""), ("codebook", "mean"), ("ema_decay", 0.0))
 """Settings that came later: while they are not used, earlier runs keep their names."""
 
@@ -68,7 +71,7 @@ def _run_hash(config: RunConfig, training: TrainingConfig, *more: str) -> str:
 def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str, Any]:
     """The settings without those that change no weight."""
     tree = asdict(training)
-    for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
+    for name in _NO_WEIGHT:
         tree.pop(name, None)
     if isinstance(training, TokenizerTrainingConfig):
         return {n: value for n, value in tree.items() if (n, value) not in _UNUSED}

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nuwa_model.attention import nearby_mask
 from nuwa_model.config import NuwaConfig
-from nuwa_model.flops import flops_per_token, forward_flops, near_pairs
+from nuwa_model.flops import flops_per_token, forward_flops, near_pairs, recomputed_flops
 from nuwa_model.grid import Extent, Grid
 from nuwa_model.model import Nuwa
 from nuwa_model.presets import PRESETS
@@ -44,6 +44,22 @@ def test_operations_are_those_that_torch_counts_where_every_pair_is_computed(tas
     shared = 2 * table.get_total_flops()  # of the tokens that are read, and of those written
     counted = once.get_total_flops() - shared
     assert counted == 3 * (forward_flops(config, TASKS[task]) + masked)
+
+
+def test_checkpointed_layers_do_again_what_torch_counts():
+    config = NuwaConfig(target_grid=Grid(2, 3, 4), attention_backend="reference")
+    model, batch = Nuwa(config), make_batch("T2V", batch=3, config=config)
+    counted = []
+    for is_checkpointed in (False, True):
+        model.checkpoint_activations(is_checkpointed)
+        with FlopCounterMode(display=False) as counter:
+            model(batch).sum().backward()
+        counted.append(counter.get_total_flops())
+    slots = Grid(2, 3, 5)
+    seen = near_pairs(slots, slots, config.extent, causal=True, ahead=1)
+    masked = config.decoder_depth * 4 * config.dim * (slots.num_cells**2 - seen)
+    expected = 3 * (recomputed_flops(config, TASKS["T2V"]) + masked)
+    assert counted[1] - counted[0] == expected
 
 
 def test_a_token_of_the_paper_s_model_costs_about_six_operations_for_each_weight():

@@ -16,6 +16,7 @@ from nuwa_model.tasks import TASKS
 from tests.nuwa_model.drawing import draw
 
 CONFIG = replace(NuwaConfig(), target_grid=Grid(2, 4, 5))
+EVERY_TASK = ("T2I", "T2V", "V2V", "S2I", "S2V")
 
 
 def make_batch(task="T2V", batch=2, config=CONFIG):
@@ -33,7 +34,7 @@ def make_batch(task="T2V", batch=2, config=CONFIG):
     )
 
 
-@pytest.mark.parametrize("task", ["T2I", "T2V", "V2V", "S2I", "S2V"])
+@pytest.mark.parametrize("task", EVERY_TASK)
 def test_a_model_that_knows_nothing_pays_the_log_of_the_vocabulary(task):
     torch.manual_seed(0)
     batch = make_batch(task)
@@ -116,6 +117,22 @@ def test_the_condition_reaches_every_prediction():
     with torch.no_grad():
         moved = (model(batch) - model(other)).abs().amax(dim=-1)
     assert (moved > 0).all()
+
+
+@pytest.mark.parametrize("task", EVERY_TASK)
+def test_checkpointed_layers_give_the_same_gradients(task):
+    torch.manual_seed(0)
+    model, batch = Nuwa(CONFIG).double(), make_batch(task)
+    kept, computed_again = (gradients(model, batch, is_on) for is_on in (False, True))
+    assert kept.keys() == computed_again.keys()
+    assert all(torch.equal(kept[name], computed_again[name]) for name in kept)
+
+
+def gradients(model, batch, is_checkpointed):
+    model.zero_grad()
+    model.checkpoint_activations(is_checkpointed)
+    next_token_loss(model(batch), batch.target).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 def test_one_batch_can_be_learned_by_heart():
