@@ -17,7 +17,7 @@ from pipelines.training.board import Board
 from pipelines.training.checkpoint import Checkpoints, read_state
 from pipelines.training.curve import Curve
 from pipelines.training.ema import AveragedWeights
-from pipelines.training.engine import choose_precision, start_engine, take_step
+from pipelines.training.engine import Precision, choose_precision, start_engine, take_step
 from pipelines.training.observers import Observers
 from pipelines.training.owner import Owner
 from pipelines.training.ranks import Ranks, from_first_rank, mean_over_ranks
@@ -44,11 +44,13 @@ def train(
     *,
     validation: Batches | None = None,
     observers: Observers | None = None,
+    precision: Precision | None = None,
 ) -> Artifact:
     """Train to the last step, from the newest undamaged checkpoint if there is one.
 
     Every rank calls it with an equal model. On a CPU a resumed run equals one never stopped bit
-    for bit, at the same number of ranks and threads.
+    for bit, at the same number of ranks and threads. Without a ``precision`` matrices are
+    multiplied in the one that the processor is made for.
 
     Returns:
         The checkpoint of the last step.
@@ -57,10 +59,11 @@ def train(
         TrainingError: Another process owns the run, the loss is not finite, or a checkpoint does
             not fit.
     """
-    engine = start_engine(model, run.training, choose_precision())
+    precision = precision or choose_precision()
+    engine = start_engine(model, run.training, precision)
     with Owner(run.root) as owner:
         from_first_rank(owner.acquire)
-        loop = _Loop(run, engine, batches, validation, observers or Observers(), owner)
+        loop = _Loop(run, engine, precision, batches, validation, observers or Observers(), owner)
         with loop.board:
             return loop.run_to_the_end()
 
@@ -72,12 +75,14 @@ class _Loop:
         self,
         run: TrainingRun,
         engine: Any,
+        precision: Precision,
         batches: Batches,
         validation: Batches | None,
         observers: Observers,
         owner: Owner,
     ) -> None:
         self._run, self._engine, self._training = run, engine, run.training
+        self._precision = precision
         self._batches, self._validation = batches, validation
         self._observers, self._ranks = observers, Ranks.from_environment()
         torch.manual_seed(run.training.seed + self._ranks.rank)  # each rank its own dropout
@@ -182,7 +187,7 @@ class _Loop:
             "steps": self._training.steps,
             "loss": loss,
             "validation_loss": validation,
-            "precision": choose_precision(),
+            "precision": self._precision,
             "zero_stage": self._training.zero_stage,
             "world_size": self._ranks.world_size,
             "seconds": round(self._seconds, 2),
