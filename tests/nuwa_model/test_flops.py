@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,6 +22,7 @@ WIDTHS = st.sampled_from([1, 3, 5, math.inf])
 EXTENTS = st.builds(Extent, WIDTHS, WIDTHS, WIDTHS)
 
 
+@settings(deadline=None)
 @given(queries=GRIDS, keys=GRIDS, extent=EXTENTS, causal=st.booleans(), ahead=st.integers(0, 1))
 def test_pairs_are_those_of_the_mask(queries, keys, extent, causal, ahead):
     keys = queries if causal else keys
