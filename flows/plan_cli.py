@@ -27,6 +27,7 @@ GPUS: Mapping[str, Gpu] = {
     "h200": Gpu(141 * 10**9, 989e12),
 }
 UTILIZATIONS = (0.2, 0.3, 0.4, 0.5)
+"""Of what the hardware can do (HFU): the share that is done, computed again or not."""
 
 _DAY = 86_400
 
@@ -68,7 +69,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     memories = {
         stage: sizing.memory(config, zero_stage=stage, ranks=ranks) for stage in sizing.STAGES
     }
-    seconds = step.flops / (ranks * gpu.flops)
+    seconds = (step.flops + step.recomputed) / (ranks * gpu.flops)
     told = {
         "parameters": learned,
         "parameters_as_the_paper_counts": counted,
@@ -76,7 +77,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         "steps": training.steps,
         "gpus": ranks,
         "gpu": arguments.gpu,
-        "days": {str(mfu): training.steps * seconds / mfu / _DAY for mfu in UTILIZATIONS},
+        "days": {str(hfu): training.steps * seconds / hfu / _DAY for hfu in UTILIZATIONS},
         "bytes": {stage: {**asdict(m), "total": m.total} for stage, m in memories.items()},
     }
     if arguments.json:
@@ -89,24 +90,27 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 def _print_work(told: Mapping[str, Any]) -> None:
     step, steps = told["step"], told["steps"]
+    again = f", {step['recomputed']:.3g} of checkpointed layers again" if step["recomputed"] else ""
     print(
         f"model     {told['parameters'] / 1e6:,.1f} M weights to train "
         f"({told['parameters_as_the_paper_counts'] / 1e6:,.1f} M as the paper counts)\n"
         f"step      {step['examples']:,.0f} examples, {step['tokens']:,.0f} tokens, "
-        f"{step['flops']:.3g} operations\n"
+        f"{step['flops']:.3g} operations{again}\n"
         f"training  {steps:,} steps, {steps * step['tokens']:.3g} tokens, "
-        f"{steps * step['flops']:.3g} operations\n"
+        f"{steps * (step['flops'] + step['recomputed']):.3g} operations\n"
     )
 
 
 def _print_time(told: Mapping[str, Any], seconds: float, gpu: Gpu) -> None:
+    step = told["step"]
+    useful = step["flops"] / (step["flops"] + step["recomputed"])
     print(f"time on {told['gpus']} × {told['gpu']} ({gpu.flops / 1e12:.0f} TFLOP/s each)")
     print_table(
-        ["MFU", "seconds a step", "tokens/s", "days"],
+        ["HFU", "MFU", "seconds a step", "tokens/s", "days"],
         [
-            (f"{mfu} ", _round(seconds / mfu), round(told["step"]["tokens"] * mfu / seconds),
-             _round(told["days"][str(mfu)]))
-            for mfu in UTILIZATIONS
+            (f"{hfu} ", _round(hfu * useful), _round(seconds / hfu),
+             round(step["tokens"] * hfu / seconds), _round(told["days"][str(hfu)]))
+            for hfu in UTILIZATIONS
         ],
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from nuwa_model.config import NuwaConfig
 from nuwa_model.embeddings import CodebookEmbedding, CodebookHead, PositionTable
 from nuwa_model.encoder import Context
 from nuwa_model.grid import Grid
-from nuwa_model.layers import FeedForward
+from nuwa_model.layers import FeedForward, Stack
 
 PREDICTED: Offset = (0, 0, 1)
 """Where the window is centered, seen from the slot: on the predicted cell."""
@@ -107,7 +107,7 @@ class Decoder(nn.Module):
         self.embedding = CodebookEmbedding(config.codebook_size, config.codebook_dim, config.dim)
         self.bos = nn.Parameter(torch.randn(config.dim) * 0.02)
         self.position = PositionTable(slot_grid(config.target_grid), config.dim)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_depth))
+        self.layers = Stack(DecoderLayer(config) for _ in range(config.decoder_depth))
         self.head = CodebookHead(config.codebook_size, config.dim)
 
     def forward(
@@ -125,8 +125,7 @@ class Decoder(nn.Module):
         x = self.slot_inputs(target) + self.position(slots, first_frame)
         x = rearrange(x, "b s h w d -> b (s h w) d")
         rotation = self.rotation(coordinates_of(slots, x.device))
-        for layer in self.layers:
-            x = layer(x, slots, context, rotation)
+        x = self.layers(x, slots, context, rotation)
         x = rearrange(x, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
         x = rearrange(x[:, :, :, :-1], "b s h w d -> b (s h w) d")
         logits = self.head(x, self.embedding.table())

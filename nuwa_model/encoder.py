@@ -10,7 +10,7 @@ from nuwa_model.attention.layer import MultiHeadAttention
 from nuwa_model.config import NuwaConfig
 from nuwa_model.embeddings import CodebookEmbedding, PositionTable, TextEmbedding
 from nuwa_model.grid import Extent, Grid
-from nuwa_model.layers import FeedForward
+from nuwa_model.layers import FeedForward, Stack
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
             config.sketch_codebook_size, config.sketch_codebook_dim, config.dim
         )
         self.sketch_position = PositionTable(config.target_grid, config.dim)
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_depth))
+        self.layers = Stack(EncoderLayer(config) for _ in range(config.encoder_depth))
         self.norm = nn.LayerNorm(config.dim)
 
     def forward(
@@ -87,6 +87,5 @@ class Encoder(nn.Module):
             x, mask, extent = rearrange(x, "b s h w d -> b (s h w) d"), None, self.config.extent
         else:
             x, mask, extent = self.text(condition), condition_mask, self.config.text_extent
-        for layer in self.layers:
-            x = layer(x, grid, extent, mask)
+        x = self.layers(x, grid, extent, mask)
         return Context(self.norm(x), grid, extent, mask)

@@ -41,10 +41,25 @@ def target_grid_of(config: NuwaConfig, task: Task) -> Grid:
 
 def forward_flops(config: NuwaConfig, task: Task, target: Grid) -> int:
     """Operations of a forward pass over one example that writes such a target."""
-    is_sketch = task.condition == "sketch"
-    condition = target if is_sketch else config.text_grid
-    extent = config.extent if is_sketch else config.text_extent
-    slots = target._replace(w=target.w + 1)
+    head = 2 * (config.dim**2 + config.dim * config.codebook_size)
+    return _layer_flops(config, task, target) + target.num_cells * head
+
+
+def recomputed_flops(config: NuwaConfig, task: Task) -> int:
+    """Operations that checkpointed layers do again, over one example.
+
+    All of their forward pass but its last product, which no gradient is made of.
+    """
+    target = target_grid_of(config, task)
+    condition, slots = _grids(config, task, target)
+    cells = config.encoder_depth * condition.num_cells + config.decoder_depth * slots.num_cells
+    down = 2 * cells * config.dim**2 * config.feed_forward_multiplier
+    return _layer_flops(config, task, target) - down
+
+
+def _layer_flops(config: NuwaConfig, task: Task, target: Grid) -> int:
+    condition, slots = _grids(config, task, target)
+    extent = config.extent if task.condition == "sketch" else config.text_extent
     encoding = sight_of(config.encoder_attention, extent)
     crossing = sight_of(config.decoder_attention, extent)
     encoder = _products(config, condition.num_cells, maps=4) + _attention(
@@ -56,8 +71,13 @@ def forward_flops(config: NuwaConfig, task: Task, target: Grid) -> int:
         + _attention(config, seen_pairs(config.decoder_sight, slots, slots, causal=True, ahead=1))
         + _attention(config, seen_pairs(crossing, slots, condition))
     )
-    head = target.num_cells * 2 * (config.dim**2 + config.dim * config.codebook_size)
-    return config.encoder_depth * encoder + config.decoder_depth * decoder + head
+    return config.encoder_depth * encoder + config.decoder_depth * decoder
+
+
+def _grids(config: NuwaConfig, task: Task, target: Grid) -> tuple[Grid, Grid]:
+    """What the encoder reads, and the decoder's slots."""
+    condition = target if task.condition == "sketch" else config.text_grid
+    return condition, target._replace(w=target.w + 1)
 
 
 def seen_pairs(

@@ -56,6 +56,11 @@ class Nuwa(nn.Module):
         if sketches is not None:
             self.encoder.sketch.set_codebook(sketches)
 
+    def checkpoint_activations(self, is_on: bool = True) -> None:
+        """Keep nothing of a layer for the backward pass but what it reads (``layers.Stack``)."""
+        self.encoder.layers.is_checkpointed = is_on
+        self.decoder.layers.is_checkpointed = is_on
+
     def num_parameters(self) -> int:
         """Parameters by the paper's convention: codebook counted, text table not (spec §3)."""
         learned = sum(p.numel() for p in self.parameters())

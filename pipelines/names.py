@@ -11,6 +11,9 @@ from typing import Any
 from nuwa_model.config import VQGANConfig
 from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
 
+_NO_WEIGHT = ("log_every", "checkpoint_every", "keep_checkpoints", "activation_checkpointing")
+"""Settings that change no weight."""
+
 _UNUSED = {
     TokenizerTrainingConfig: (
         ("vgg16", ""),
@@ -76,7 +79,7 @@ def _run_hash(config: RunConfig, training: TrainingConfig, *more: str) -> str:
 def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str, Any]:
     """The settings without those that change no weight."""
     tree = asdict(training)
-    for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
+    for name in _NO_WEIGHT:
         tree.pop(name, None)
     # Any number of ranks goes on with a run; as many as there are, 0, always had its own name.
     tree["num_workers"] = min(1, training.num_workers)

@@ -23,6 +23,11 @@ for _name in ("PREFECT_API_URL", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
     os.environ.pop(_name, None)
 
 
+def pytest_addoption(parser):
+    what = "record the losses of training anew, where a change of them is meant"
+    parser.addoption("--write-golden", action="store_true", help=what)
+
+
 def pytest_collection_modifyitems(items):
     """What needs an S3 server takes seconds each: it runs with the slow tests."""
     for item in items:

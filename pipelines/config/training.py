@@ -111,6 +111,8 @@ class TrainingConfig:
         num_workers: Training processes (ranks); 0 is as many as there are GPUs, or processors where
             there is none, and as divide the batch.
         gradient_accumulation: Micro-batches a step.
+        activation_checkpointing: Compute each layer again in the backward pass and keep only what
+            it reads: a fraction of the memory, a quarter more arithmetic, the same weights.
         checkpoint_every: Steps between checkpoints.
         keep_checkpoints: Newest checkpoints kept, beside the one of the best validation.
         patience: Validations in a row, one a checkpoint, none of them better than the best before,
@@ -139,6 +141,7 @@ class TrainingConfig:
     zero_stage: Literal[0, 1, 2, 3] = 1
     num_workers: int = 1
     gradient_accumulation: int = 1
+    activation_checkpointing: bool = False
     checkpoint_every: int = 50
     keep_checkpoints: int = 2
     patience: int = 0

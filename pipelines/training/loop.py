@@ -15,7 +15,7 @@ from pipelines.errors import TrainingError
 from pipelines.training.board import Board
 from pipelines.training.checkpoint import Checkpoints
 from pipelines.training.ema import AveragedWeights
-from pipelines.training.engine import choose_precision, start_engine, take_step
+from pipelines.training.engine import Precision, choose_precision, start_engine, take_step
 from pipelines.training.history import History
 from pipelines.training.notice import Notice
 from pipelines.training.observers import Observers
@@ -40,11 +40,13 @@ def train(
     *,
     validation: Batches | None = None,
     observers: Observers | None = None,
+    precision: Precision | None = None,
 ) -> Artifact:
     """Train to the last step, from the newest undamaged checkpoint if there is one.
 
     Every rank calls it with an equal model. On a CPU a resumed run equals one never stopped bit
-    for bit, at the same number of ranks and threads.
+    for bit, at the same number of ranks and threads. Without a ``precision`` matrices are
+    multiplied in the one that the processor is made for.
 
     Returns:
         The checkpoint of the last step.
@@ -55,10 +57,12 @@ def train(
             checkpoint of the last whole step was saved.
     """
     refuse_missing(validation, run.training)
-    engine = start_engine(model, run.training, choose_precision())
+    precision = precision or choose_precision()
+    engine = start_engine(model, run.training, precision)
+    observers = observers or Observers()
     with Owner(run.root) as owner, Notice() as notice:
         from_first_rank(owner.acquire)
-        loop = _Loop(run, engine, batches, validation, observers or Observers(), owner, notice)
+        loop = _Loop(run, engine, precision, batches, validation, observers, owner, notice)
         with loop.board:
             return loop.run_to_the_end()
 
@@ -70,6 +74,7 @@ class _Loop:
         self,
         run: TrainingRun,
         engine: Any,
+        precision: Precision,
         batches: Batches,
         validation: Batches | None,
         observers: Observers,
@@ -78,6 +83,7 @@ class _Loop:
     ) -> None:
         self._notice, self._is_to_end = notice, False
         self._run, self._engine, self._training = run, engine, run.training
+        self._precision = precision
         self._batches, self._validation = batches, validation
         self._observers, self._ranks = observers, Ranks.from_environment()
         torch.manual_seed(run.training.seed + self._ranks.rank)  # each rank its own dropout
@@ -91,7 +97,7 @@ class _Loop:
         )
         self._history = History()
         self._loss_of_nothing = math.log(engine.module.config.codebook_size)
-        self._speed = Speed(engine.module.config, choose_precision(), self._ranks.world_size)
+        self._speed = Speed(engine.module.config, precision, self._ranks.world_size)
         self._final = self._resume()
         place = storage.join(run.root, "tensorboard")
         self.board = Board(place if self._ranks.is_first else None, first_step=self._history.step)
@@ -206,7 +212,7 @@ class _Loop:
             "validation_loss": validation,
             "best_step": self._history.best.step,
             "has_stopped_early": self._has_stopped_early,
-            "precision": choose_precision(),
+            "precision": self._precision,
             "zero_stage": self._training.zero_stage,
             "world_size": self._ranks.world_size,
             "seconds": round(self._history.seconds, 2),

@@ -154,6 +154,7 @@ def build_model(plan: TrainingPlan, frames: VQGAN, sketches: VQGAN | None) -> Nu
             )
         model = export.model
     model.set_codebooks(frames.codebook, None if sketches is None else sketches.codebook)
+    model.checkpoint_activations(plan.training.activation_checkpointing)
     return model
 
 

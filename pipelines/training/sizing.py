@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from nuwa_model.config import NuwaConfig
-from nuwa_model.flops import flops_per_token, target_grid_of
+from nuwa_model.flops import flops_per_token, recomputed_flops, target_grid_of
 from nuwa_model.model import Nuwa
 from nuwa_model.tasks import Task, get_task
 from pipelines.config import RunConfig, TrainingConfig
@@ -61,11 +61,13 @@ class Step:
         examples: Read in a step.
         tokens: Of their targets.
         flops: Operations, forward and backward.
+        recomputed: Operations that ``activation_checkpointing`` does a second time.
     """
 
     examples: float
     tokens: float
     flops: float
+    recomputed: float
 
 
 def count_parameters(model: NuwaConfig) -> tuple[int, int]:
@@ -79,14 +81,16 @@ def mean_step(config: RunConfig) -> Step:
     """What a step of pre-training costs."""
     training = config.training
     total = sum(training.tasks.values())
-    examples = tokens = flops = 0.0
+    examples = tokens = flops = recomputed = 0.0
     for task, weight in _tasks(training).items():
         share = weight / total * _examples(training, task)
         cells = target_grid_of(config.model, task).num_cells
         examples += share
         tokens += share * cells
         flops += share * cells * flops_per_token(config.model, task)
-    return Step(examples=examples, tokens=tokens, flops=flops)
+        if training.activation_checkpointing:
+            recomputed += share * recomputed_flops(config.model, task)
+    return Step(examples=examples, tokens=tokens, flops=flops, recomputed=recomputed)
 
 
 def memory(
@@ -106,7 +110,12 @@ def memory(
         average=part if zero_stage == 3 else whole,
         buffer=_FLOAT32 * settings["reduce_bucket_size"] if is_partitioned else 0,
         activations=max(
-            activations(config.model, task, precision=precision)
+            activations(
+                config.model,
+                task,
+                precision=precision,
+                is_checkpointed=config.training.activation_checkpointing,
+            )
             * _examples(config.training, task)
             // (ranks * config.training.gradient_accumulation)
             for task in _tasks(config.training)
@@ -114,18 +123,29 @@ def memory(
     )
 
 
-def activations(model: NuwaConfig, task: Task, *, precision: Precision = "bfloat16") -> int:
+def activations(
+    model: NuwaConfig,
+    task: Task,
+    *,
+    precision: Precision = "bfloat16",
+    is_checkpointed: bool = False,
+) -> int:
     """Bytes that one example keeps from the forward for the backward pass.
 
-    Measured with nearby attention and texts; windows on sketches keep up to 1.6 times as much.
+    Of checkpointed layers what each reads, in float32 at any precision, and all that the largest
+    keeps, while it is computed again. Measured with nearby attention and texts; windows on
+    sketches keep up to 1.6 times as much.
     """
     target = target_grid_of(model, task)
     slots = target._replace(w=target.w + 1).num_cells
     condition = (target if task.condition == "sketch" else model.text_grid).num_cells
-    decoder = model.decoder_depth * slots * _DECODER[precision]
-    encoder = model.encoder_depth * condition * _ENCODER[precision]
+    decoder, encoder = slots * _DECODER[precision], condition * _ENCODER[precision]
+    layers = model.decoder_depth * decoder + model.encoder_depth * encoder
+    if is_checkpointed:
+        read = model.decoder_depth * slots + model.encoder_depth * condition
+        layers = _FLOAT32 * read + max(decoder, encoder)
     logits = target.num_cells * model.codebook_size * _LOGIT
-    return (decoder + encoder) * model.dim + logits
+    return layers * model.dim + logits
 
 
 def _tasks(training: TrainingConfig) -> dict[Task, float]:

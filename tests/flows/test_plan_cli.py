@@ -28,6 +28,19 @@ def test_more_gpus_take_less_time_and_memory(capsys):
     assert few["step"] == many["step"]
 
 
+def test_checkpointed_layers_take_more_time_and_less_memory(capsys):
+    main([*PAPER, "--json"])
+    kept = json.loads(capsys.readouterr().out)
+    checkpointed = ["--set", "training.activation_checkpointing=true"]
+    main([*PAPER, *checkpointed, "--json"])
+    again = json.loads(capsys.readouterr().out)
+    assert again["step"]["flops"] == kept["step"]["flops"]
+    assert again["days"]["0.4"] == pytest.approx(1.23 * kept["days"]["0.4"], rel=0.02)
+    assert again["bytes"]["1"]["activations"] < kept["bytes"]["1"]["activations"] / 5
+    main([*PAPER, *checkpointed])
+    assert "of checkpointed layers again" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -11,7 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from nuwa_model.attention import axial_mask, nearby_mask
 from nuwa_model.config import NuwaConfig
 from nuwa_model.decoder import PREDICTED
-from nuwa_model.flops import flops_per_token, forward_flops, seen_pairs, target_grid_of
+from nuwa_model.flops import (
+    flops_per_token,
+    forward_flops,
+    recomputed_flops,
+    seen_pairs,
+    target_grid_of,
+)
 from nuwa_model.grid import Extent, Grid
 from nuwa_model.model import Nuwa
 from nuwa_model.presets import PRESETS
@@ -83,6 +89,22 @@ def test_operations_are_those_that_torch_counts_where_every_pair_is_computed(tas
     masked = 4 * config.dim * (computed - seen)
     counted = once.get_total_flops() - tables.get_total_flops()  # which the batch shares
     assert counted == 3 * (forward_flops(config, TASKS[task], target) + masked)
+
+
+def test_checkpointed_layers_do_again_what_torch_counts():
+    config = NuwaConfig(target_grid=Grid(2, 3, 4), attention_backend="reference")
+    model, batch = Nuwa(config), make_batch("T2V", batch=3, config=config)
+    counted = []
+    for is_checkpointed in (False, True):
+        model.checkpoint_activations(is_checkpointed)
+        with FlopCounterMode(display=False) as counter:
+            model(batch).sum().backward()
+        counted.append(counter.get_total_flops())
+    slots = Grid(2, 3, 5)
+    seen = seen_pairs(config.decoder_sight, slots, slots, causal=True, ahead=1)
+    masked = config.decoder_depth * 4 * config.dim * (slots.num_cells**2 - seen)
+    expected = 3 * (recomputed_flops(config, TASKS["T2V"]) + masked)
+    assert counted[1] - counted[0] == expected
 
 
 def test_a_token_of_the_paper_s_model_costs_about_six_operations_for_each_weight():

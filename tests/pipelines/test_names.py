@@ -26,6 +26,12 @@ def test_a_run_with_a_given_frame_tokenizer_keeps_its_name_too():
     assert names.pretrain_name(config) == "pretrain-c0e59239"
 
 
+def test_a_run_keeps_its_name_when_its_layers_are_checkpointed_from_now_on():
+    config = load_config()
+    training = replace(config.training, activation_checkpointing=True)
+    assert names.pretrain_name(replace(config, training=training)) == names.pretrain_name(config)
+
+
 @pytest.mark.parametrize("run_name", [names.pretrain_name, names.finetune_name])
 def test_runs_that_differ_in_a_given_tokenizer_differ_in_name(run_name):
     settings = ("tokenizer", "sketch_tokenizer", "text_tokenizer")

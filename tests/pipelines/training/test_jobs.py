@@ -74,6 +74,14 @@ def test_equal_settings_build_equal_models(config):
     assert torch.equal(first["decoder.embedding.codebook"], expected)
 
 
+def test_layers_are_checkpointed_where_the_settings_say_so(config):
+    training = replace(config.training, activation_checkpointing=True)
+    plan = make_plan(config, training, "run")
+    model = build_model(plan, *load_tokenizers(plan))
+    assert model.encoder.layers.is_checkpointed
+    assert model.decoder.layers.is_checkpointed
+
+
 def test_finetuning_without_a_pretrained_model_says_what_to_run(config):
     with pytest.raises(ArtifactError, match="run the flow pretrain first"):
         finetune(config)

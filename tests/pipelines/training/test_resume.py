@@ -56,6 +56,14 @@ def test_training_resumed_in_the_middle_equals_training_never_stopped(tmp_path, 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("stage", [1, 3])
+def test_training_with_checkpointed_layers_equals_training_without(tmp_path, stage):
+    kept = train_toy(tmp_path / "kept", zero_stage=stage)
+    again = train_toy(tmp_path / "again", zero_stage=stage, activation_checkpointing=True)
+    assert all(torch.equal(a, b) for a, b in zip(weights(kept), weights(again), strict=True))
+    assert curve(tmp_path / "kept") == curve(tmp_path / "again")
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caplog):
     whole = train_toy(tmp_path / "whole", **WINDOWS)
     train_toy(tmp_path / "cut", **WINDOWS)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nuwa_model.grid import Grid
 from nuwa_model.losses import next_token_loss
@@ -25,9 +28,13 @@ BASE = replace(
 )  # fmt: skip
 
 
-def kept(config, task, *, is_bfloat16):
+DEEP = replace(BASE, decoder_depth=6, encoder_depth=3)
+
+
+def kept(config, task, *, is_bfloat16, is_checkpointed=False):
     """Bytes that a forward pass keeps for the backward pass, but for the weights' own."""
     model, batch = Nuwa(config), make_batch(task, batch=1, config=config)
+    model.checkpoint_activations(is_checkpointed)
     own = {x.untyped_storage().data_ptr() for x in [*model.parameters(), *model.buffers()]}
     tensors = []
 
@@ -40,10 +47,47 @@ def kept(config, task, *, is_bfloat16):
         torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16),
     ):
         next_token_loss(model(batch), batch.target)
-    copied = {tuple(sorted(x.shape)) for x in model.parameters()} if is_bfloat16 else set()
+    copied = shapes_of_weights(model) if is_bfloat16 else set()
     storages = [t.untyped_storage() for t in tensors if tuple(sorted(t.shape)) not in copied]
     others = {s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}
     return sum(others.values())
+
+
+class Held(TorchDispatchMode):
+    """Bytes of all results that are alive at once, but for those of some shapes."""
+
+    def __init__(self, left_out):
+        super().__init__()
+        self.most, self._left_out, self._alive = 0, left_out, {}
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if (
+                isinstance(tensor, torch.Tensor)
+                and tuple(sorted(tensor.shape)) not in self._left_out
+            ):
+                storage = tensor.untyped_storage()
+                self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._alive = {k: held for k, held in self._alive.items() if not held[0].expired()}
+        self.most = max(self.most, sum(nbytes for _, nbytes in self._alive.values()))
+        return result
+
+
+def most_held(config, task, *, is_bfloat16):
+    """Bytes of a forward and a backward pass with checkpointed layers, at their worst."""
+    model, batch = Nuwa(config), make_batch(task, batch=1, config=config)
+    model.checkpoint_activations()
+    with Held(shapes_of_weights(model)) as held:
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
+            loss = next_token_loss(model(batch), batch.target)
+        loss.backward()
+    return held.most
+
+
+def shapes_of_weights(model):
+    """Of their copies and gradients too, turned or not."""
+    return {tuple(sorted(x.shape)) for x in model.parameters()}
 
 
 @pytest.mark.parametrize("is_bfloat16", [False, True], ids=["float32", "bfloat16"])
@@ -60,6 +104,24 @@ def test_activations_are_what_a_forward_pass_keeps(dim, grid, task, is_bfloat16)
     precision = "bfloat16" if is_bfloat16 else "float32"
     told = activations(config, TASKS[task], precision=precision)
     assert told == pytest.approx(kept(config, task, is_bfloat16=is_bfloat16), rel=0.25)
+
+
+@pytest.mark.parametrize("is_bfloat16", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("dim", "grid", "task"), [(256, Grid(3, 6, 6), "T2V"), (256, Grid(1, 12, 12), "T2I")]
+)
+def test_checkpointed_activations_are_the_most_that_both_passes_hold(dim, grid, task, is_bfloat16):
+    config = replace(DEEP, dim=dim, target_grid=grid)
+    precision = "bfloat16" if is_bfloat16 else "float32"
+    told = activations(config, TASKS[task], precision=precision, is_checkpointed=True)
+    assert told == pytest.approx(most_held(config, task, is_bfloat16=is_bfloat16), rel=0.25)
+
+
+@pytest.mark.parametrize("task", ["T2V", "S2V"])
+def test_checkpointed_layers_keep_a_fraction_of_the_bytes(task):
+    config = replace(DEEP, dim=256, target_grid=Grid(3, 8, 8))
+    both = [kept(config, task, is_bfloat16=False, is_checkpointed=is_on) for is_on in (False, True)]
+    assert both[1] < both[0] / 4
 
 
 @pytest.mark.slow
@@ -87,6 +149,16 @@ def test_a_step_is_the_mean_over_the_mixture():
     assert step.tokens == 8 * (0.25 * cells / 10 + 0.75 * cells)
     alone = mean_step(replace(config, training=TrainingConfig(tasks={"T2V": 1.0}, batch_size=8)))
     assert alone.flops > step.flops
+
+
+def test_a_step_with_checkpointed_layers_does_more_and_is_worth_the_same():
+    steps = [
+        mean_step(RunConfig(training=TrainingConfig(activation_checkpointing=is_on)))
+        for is_on in (False, True)
+    ]
+    assert steps[0].recomputed == 0
+    assert 0 < steps[1].recomputed < steps[1].flops / 3
+    assert replace(steps[1], recomputed=0.0) == steps[0]
 
 
 def test_parameters_are_counted_without_making_them():

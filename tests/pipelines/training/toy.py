@@ -85,7 +85,9 @@ def train_toy(store, *, batches=None, pause_s=0.0, **settings):
     """Train in this process, as any rank would."""
     run, ranks = toy_run(store, **settings), Ranks.from_environment()
     batches = batches or ToyBatches(run.training, ranks.rank, ranks.world_size, pause_s)
-    return train(run, toy_model(), batches, validation=ToyBatches(run.training))
+    model = toy_model()
+    model.checkpoint_activations(run.training.activation_checkpointing)
+    return train(run, model, batches, validation=ToyBatches(run.training))
 
 
 if __name__ == "__main__":
