@@ -76,8 +76,9 @@ def cluster_of(num_workers):
                     *("--include-dashboard", "false", "--ray-client-server-port", str(free_port())),
                 )
             )
-            nodes += [Node("--address", address) for _ in range(num_workers)]
-            _wait_for(address, len(nodes))
+            for _ in range(num_workers):
+                nodes.append(Node("--address", address))
+                _wait_for(address, len(nodes))  # two that start at once take each other's ports
             yield address, nodes[1:]
         finally:
             for node in reversed(nodes):

@@ -58,9 +58,9 @@ def launch(
         TrainingError: A deliberate error of a rank, in one line, or ranks died too often.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # to see the end sooner
-    # A process that warns ranks of the loss of their machine: ours go on from a checkpoint.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     cluster.connect()
+    # A process more, which warns ranks of the loss of a machine; a lone one warns nobody.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", str(int(_is_spread())))
     storage.delete(_refusal(root))
     with _progress(root, steps):
         for attempt in range(1 + MAX_FAILURES):
@@ -94,6 +94,7 @@ def _trainer(
             "root": root,
             "steps": steps,
             "threads": max(1, int(processors)),
+            "is_spread": _is_spread(),
         },
         scaling_config=ScalingConfig(
             num_workers=num_workers,
@@ -134,6 +135,7 @@ def _run_rank(arguments: Mapping[str, Any]) -> None:
         on_step=_StepFile(arguments["root"], arguments["steps"]),
         on_records=TrainingMeters(arguments["root"].rpartition("/")[2]).show,
         on_checkpoint=_report,
+        is_warned=_is_draining if arguments["is_spread"] else lambda: False,
     )
     try:
         arguments["train_rank"](arguments["plan"], observers)
@@ -157,6 +159,16 @@ def _report(metadata: Mapping[str, Any]) -> None:
     """Tell Ray Train; every report waits for all ranks, so only checkpoints are told."""
     told = ("step", "loss", "tokens_per_s")
     ray.train.report({name: metadata[name] for name in told})
+
+
+def _is_spread() -> bool:
+    """Whether the cluster is more than this machine."""
+    return sum(node["Alive"] for node in ray.nodes()) > 1
+
+
+def _is_draining() -> bool:
+    """Whether a machine that ranks are on will be taken away; waits for all ranks."""
+    return ray.train.get_preemption_info() is not None
 
 
 def _processors_for_a_rank(num_workers: int) -> float:

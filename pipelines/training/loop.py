@@ -82,6 +82,7 @@ class _Loop:
         notice: Notice,
     ) -> None:
         self._notice, self._is_to_end = notice, False
+        self._is_to_save = self._was_warned = False
         self._run, self._engine, self._training = run, engine, run.training
         self._precision = precision
         self._batches, self._validation = batches, validation
@@ -113,9 +114,10 @@ class _Loop:
             is_last = self._history.step == self._training.steps
             if is_last or self._history.step % self._training.log_every == 0:
                 self._log()
+                self._is_to_save = self._is_newly_warned()
             if is_last or self._history.step % self._training.checkpoint_every == 0:
                 self._final = self._save(loss, self._validated())
-            elif self._is_to_end:
+            elif self._is_to_end or self._is_to_save:
                 self._final = self._save(loss, {})  # the time may not be enough to validate
             if self._is_to_end and not is_last:
                 self._end()
@@ -190,6 +192,12 @@ class _Loop:
             self._observers.on_records(records)
             for record in records:
                 logger.info(" ".join(f"{k}={_short(v)}" for k, v in record.items()))
+
+    def _is_newly_warned(self) -> bool:
+        before, self._was_warned = self._was_warned, self._observers.is_warned()
+        if self._was_warned and not before and self._ranks.is_first:
+            logger.warning("event=warned run=%s step=%d", self._run.name, self._history.step)
+        return self._was_warned and not before
 
     def _end(self) -> None:
         assert self._final is not None

@@ -7,17 +7,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Observers:
-    """Who is told of what while training.
+    """Who is told of what while training, and who is asked.
 
     Attributes:
         on_step: Rank 0 calls it with the steps done and a few words.
         on_records: Rank 0 calls it with the newest records of the curve.
         on_checkpoint: Every rank calls it with the checkpoint's metadata.
+        is_warned: Every rank asks it once a window of the curve; true if a machine is about to be
+            taken away, so that a checkpoint should be saved soon.
     """
 
     on_step: Callable[[int, str], None] = lambda _done, _note: None
     on_records: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _records: None
     on_checkpoint: Callable[[Mapping[str, Any]], None] = lambda _metadata: None
+    is_warned: Callable[[], bool] = lambda: False
 
     def after(self, steps: int) -> "Observers":
         """The same for a training that follows on others of so many steps."""
