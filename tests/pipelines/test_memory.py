@@ -22,9 +22,10 @@ print(count_faults({steps} * 4))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is on Linux")
-def test_tensors_of_the_next_step_take_the_memory_that_those_of_the_last_one_left():
+@pytest.mark.parametrize(("mib", "steps"), [(8, 30), (80, 4)])
+def test_tensors_of_the_next_step_take_the_memory_that_those_of_the_last_one_left(mib, steps):
     def faults(before):
-        program = [sys.executable, "-c", STEPS.format(before=before, mib=8, steps=30)]
+        program = [sys.executable, "-c", STEPS.format(before=before, mib=mib, steps=steps)]
         return int(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
 
     # Relative, because a kernel may hand out larger pages.
