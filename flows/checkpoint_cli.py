@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.tables import print_table
 from nuwa_model.errors import NuwaError
+from pipelines.errors import ArtifactError
 
 Subparsers = Any
 """What ``add_subparsers`` gives; argparse has no public name for it."""
@@ -51,19 +52,21 @@ def _ls(arguments: argparse.Namespace) -> None:
     if not found:
         print(f"{arguments.store} has no checkpoints.")
         return
-    best = {(one["run"], one["best_step"]) for one in found if one.get("best_step")}
+    # Of each run the newest one knows: they are sorted.
+    best = {one["run"]: one["best_step"] for one in found if "problem" not in one}
     print_table(
         ["name", "step", "of", "loss", "validation", "MB", "written", ""],
         [
             (one["name"], one["step"], one["steps"], one["loss"], one["validation"],
              round(one["bytes"] / 1e6, 1), one["created"],
-             "best" if (one["run"], one["step"]) in best else "")
+             "best" if one["step"] == best[one["run"]] else "")
             for one in found if "problem" not in one
         ],
     )  # fmt: skip
     for problem in (one["problem"] for one in found if "problem" in one):
         print(problem)
-    print(f"\n{len(found)} in {artifacts.artifact_uri(arguments.store, 'checkpoint', '')}")
+    root = artifacts.artifact_uri(arguments.store, "checkpoint", "")
+    print(f"\n{len(found)}, by their manifests, in {root}")
 
 
 def _summary(uri: str) -> dict[str, Any]:
@@ -94,6 +97,10 @@ def _show(arguments: argparse.Namespace) -> None:
     from pipelines.training.saved import read_state
 
     tree = artifacts.read_tree(arguments.checkpoint)
+    if tree["kind"] != "checkpoint":
+        raise ArtifactError(
+            f"{arguments.checkpoint} is of kind {tree['kind']}: `nuwa artifacts show` shows it."
+        )
     state = read_state(artifacts.read_manifest(arguments.checkpoint))
     records = state.get("curve", {}).get("records", [])
     if arguments.json:
@@ -102,14 +109,14 @@ def _show(arguments: argparse.Namespace) -> None:
         print(json.dumps(told, indent=1, ensure_ascii=False))
         return
     for key in ("name", "created", "code_commit"):
-        print(f"{key:<16} {tree.get(key, '')}")
+        print(f"{key:<18} {tree.get(key, '')}")
     for key, value in tree["metadata"].items():
-        print(f"{key:<16} {json.dumps(value) if isinstance(value, dict) else value}")
+        print(f"{key:<18} {json.dumps(value) if isinstance(value, dict) else value}")
     if records:
         print()
     for task in sorted({record["task"] for record in records}):
         losses = [record["loss"] for record in records if record["task"] == task]
-        print(f"{task:<16} {losses[0]:.3f} {sparkline(losses)} {losses[-1]:.3f}")
+        print(f"{task:<18} {losses[0]:.3f} {sparkline(losses)} {losses[-1]:.3f}")
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -4,28 +4,16 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 from flows.tables import print_table
 from nuwa_model.errors import ConfigError, UnknownNameError
+from pipelines.training.gpus import GPUS, Gpu
 
 Subparsers = Any
 """What ``add_subparsers`` gives; argparse has no public name for it."""
 
 
-class Gpu(NamedTuple):
-    """What a data sheet says of a GPU: bytes, and dense bfloat16 operations a second."""
-
-    memory: int
-    flops: float
-
-
-GPUS: Mapping[str, Gpu] = {
-    "a100-40": Gpu(40 * 10**9, 312e12),
-    "a100-80": Gpu(80 * 10**9, 312e12),
-    "h100": Gpu(80 * 10**9, 989e12),
-    "h200": Gpu(141 * 10**9, 989e12),
-}
 UTILIZATIONS = (0.2, 0.3, 0.4, 0.5)
 """Of what the hardware can do (HFU): the share that is done, computed again or not."""
 

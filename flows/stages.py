@@ -14,8 +14,8 @@ from pipelines.settings import load_config
 MAKES: Mapping[str, Mapping[str, Callable[[RunConfig], str]]] = {
     "train_text_tokenizer": {"text_tokenizer": names.text_tokenizer_name},
     "train_vqgan": {"vqgan": names.vqgan_name, "vqgan_seg": names.vqgan_seg_name},
-    "pretrain": {"export": names.pretrain_name},
-    "finetune": {"export": names.finetune_name},
+    "pretrain": {"export": names.pretrain_export_name},
+    "finetune": {"export": names.finetune_export_name},
 }
 """Kind and name of the artifacts that a job makes, unless they stand or are given."""
 

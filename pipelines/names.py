@@ -11,7 +11,13 @@ from typing import Any
 from nuwa_model.config import VQGANConfig
 from pipelines.config import RunConfig, TokenizerTrainingConfig, TrainingConfig, config_hash
 
-_NO_WEIGHT = ("log_every", "checkpoint_every", "keep_checkpoints", "activation_checkpointing")
+_NO_WEIGHT = (
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "activation_checkpointing",
+    "export",
+)
 """Settings that change no weight."""
 
 _UNUSED = {
@@ -21,7 +27,7 @@ _UNUSED = {
         ("codebook", "mean"),
         ("ema_decay", 0.0),
     ),
-    TrainingConfig: (("patience", 0), ("export", "last")),
+    TrainingConfig: (("patience", 0),),
 }
 """Settings that came later: while they are not used, earlier runs keep their names."""
 
@@ -53,14 +59,29 @@ def ablation_name(
 
 
 def pretrain_name(config: RunConfig) -> str:
-    """The pre-training run, its checkpoints and its export."""
+    """The pre-training run and its checkpoints."""
     return f"pretrain-{_run_hash(config, config.training)}"
 
 
+def pretrain_export_name(config: RunConfig) -> str:
+    """The export of the pre-training."""
+    return export_name(pretrain_name(config), config.training)
+
+
 def finetune_name(config: RunConfig) -> str:
-    """The fine-tuning run, its checkpoints and its export."""
-    start = config.checkpoint or pretrain_name(config)
+    """The fine-tuning run and its checkpoints."""
+    start = config.checkpoint or pretrain_export_name(config)
     return f"finetune-{_run_hash(config, config.finetuning, start)}"
+
+
+def finetune_export_name(config: RunConfig) -> str:
+    """The export of the fine-tuning."""
+    return export_name(finetune_name(config), config.finetuning)
+
+
+def export_name(run: str, training: TrainingConfig) -> str:
+    """What a run exports: its last checkpoint has the run's own name."""
+    return f"{run}-best" if training.export == "best" else run
 
 
 def samples_name(config: RunConfig, export: str) -> str:

@@ -1,5 +1,6 @@
 """Settings of everything that is trained."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -175,10 +176,13 @@ class TrainingConfig:
         )
         for name in self.tasks:
             get_task(name)
-        if not self.tasks or min(self.tasks.values()) < 0 or sum(self.tasks.values()) <= 0:
+        weights = self.tasks.values()
+        if not all(0 <= weight < math.inf for weight in weights) or not sum(weights):
             raise ConfigError(
                 "tasks must give at least one task a positive weight, e.g. {T2V: 1.0}."
             )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise RangeError(self, "betas", "two numbers of at least 0 and below 1")
         ranks = max(1, self.num_workers) * self.gradient_accumulation
         if self.batch_size % ranks:
             raise ConfigError(

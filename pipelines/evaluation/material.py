@@ -147,7 +147,7 @@ def gather(config: RunConfig) -> Material:
     find = _Finder(config.store, absent)
     vqgan = find("vqgan", names.vqgan_name(config), config.tokenizer)
     vqgan_seg = find("vqgan_seg", names.vqgan_seg_name(config), config.sketch_tokenizer)
-    export = find("export", names.pretrain_name(config), config.checkpoint)
+    export = find("export", names.pretrain_export_name(config), config.checkpoint)
     samples_artifact = None
     if export is not None:
         samples_artifact = find("samples", names.samples_name(config, export.name))

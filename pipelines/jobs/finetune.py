@@ -12,15 +12,15 @@ from pipelines.training.publish import train_and_publish
 
 def finetune(config: RunConfig) -> dict[str, Any]:
     """Train on from ``config.checkpoint``, or the store's own export, and publish another."""
-    name = names.finetune_name(config)
-    if artifacts.is_complete(config.store, EXPORT, name):
-        uri = artifacts.artifact_uri(config.store, EXPORT, name)
+    export = names.finetune_export_name(config)
+    if artifacts.is_complete(config.store, EXPORT, export):
+        uri = artifacts.artifact_uri(config.store, EXPORT, export)
         return {"was_complete": True, "export": uri}
-    pretrained = artifacts.find(
-        config.store, EXPORT, names.pretrain_name(config), config.checkpoint
+    start = artifacts.find(
+        config.store, EXPORT, names.pretrain_export_name(config), config.checkpoint
     )
-    plan = make_plan(config, config.finetuning, name, initial=pretrained)
-    return train_and_publish(plan)
+    name = names.finetune_name(config)
+    return train_and_publish(make_plan(config, config.finetuning, name, initial=start))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def generate(config: RunConfig) -> dict[str, Any]:
         ArtifactError: There is no export to sample from.
         StoreError: No clip of the store can serve any of the tasks.
     """
-    name = names.pretrain_name(config)
+    name = names.pretrain_export_name(config)
     export = artifacts.find(config.store, "export", name, config.checkpoint)
     name = names.samples_name(config, export.name)
     uri = artifacts.artifact_uri(config.store, "samples", name)

@@ -12,11 +12,11 @@ from pipelines.training.publish import train_and_publish
 
 def pretrain(config: RunConfig) -> dict[str, Any]:
     """Train from random weights and publish an export."""
-    name = names.pretrain_name(config)
-    if artifacts.is_complete(config.store, EXPORT, name):
-        uri = artifacts.artifact_uri(config.store, EXPORT, name)
+    export = names.pretrain_export_name(config)
+    if artifacts.is_complete(config.store, EXPORT, export):
+        uri = artifacts.artifact_uri(config.store, EXPORT, export)
         return {"was_complete": True, "export": uri}
-    return train_and_publish(make_plan(config, config.training, name))
+    return train_and_publish(make_plan(config, config.training, names.pretrain_name(config)))
 
 
 if __name__ == "__main__":

@@ -65,13 +65,13 @@ def export_checkpoint(uri: str, folder: Path, weights: Weights = "ema") -> Artif
         ArtifactError: The folder is not empty, or the checkpoint or a tokenizer is missing,
             damaged, or another than the one of the training.
     """
-    source = artifacts.load(uri)
+    source, folder = artifacts.load(storage.absolute(uri)), folder.resolve()
     if source.kind != checkpoint.KIND or "fingerprint" not in source.metadata:
         raise ArtifactError(
             f"{uri} is no checkpoint of a transformer: `nuwa checkpoint ls STORE` lists those."
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArtifactError(f"{folder} is not empty: give another folder.")
+        raise ArtifactError(f"{folder} is not an empty folder: give another.")
     artifacts.sound_folder(source)
     export = build_export(plan_of(source), source, weights)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,10 @@ def export_checkpoint(uri: str, folder: Path, weights: Weights = "ema") -> Artif
             "metadata": export_metadata(source, weights),
         }
         artifacts.stamp(whole, about)
-        whole.replace(folder)
+        folder.mkdir(exist_ok=True)
+        parts = sorted(whole.iterdir(), key=lambda path: path.name == artifacts.MANIFEST)
+        for part in parts:  # the manifest last
+            part.replace(folder / part.name)
     return artifacts.load(str(folder))
 
 
@@ -113,8 +116,14 @@ def plan_of(source: Artifact) -> TrainingPlan:
         text=find_tokenizer(config, "text_tokenizer", text).uri if text else "",
         frames=find_tokenizer(config, "vqgan").uri,
         sketches=find_tokenizer(config, "vqgan_seg").uri if has_sketches else "",
-        initial=told["initial"],
+        initial=_here(config.store, told["initial"]),
     )
+
+
+def _here(store: str, initial: str) -> str:
+    """The export that a training began with; a store may have been moved since, with all in it."""
+    own = artifacts.artifact_uri(store, EXPORT, initial.rpartition("/")[2])
+    return own if initial and storage.exists(storage.join(own, artifacts.MANIFEST)) else initial
 
 
 def _refuse_other(tokenizer: VQGAN | None, where: str, trained_on: str) -> None:
@@ -128,8 +137,13 @@ def _refuse_other(tokenizer: VQGAN | None, where: str, trained_on: str) -> None:
 
 def _config_of(source: Artifact) -> RunConfig:
     """The settings that a manifest tells, for the store where the checkpoint lies now."""
-    store = source.uri.removesuffix(f"/artifacts/{source.kind}/{source.name}")
-    tree: dict[str, Any] = {**source.config, "store": storage.absolute(store)}
+    store, found, _ = source.uri.rpartition(f"/artifacts/{source.kind}/{source.name}")
+    if not found:
+        raise ArtifactError(
+            f"{source.uri} lies in no store, where its tokenizers would be: export it from "
+            f"STORE/artifacts/{source.kind}/{source.name}."
+        )
+    tree: dict[str, Any] = {**source.config, "store": store}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(tree, file)
         file.flush()

@@ -182,12 +182,18 @@ def _processors_for_a_rank(num_workers: int) -> float:
 def _judge(error: WorkerGroupError) -> None:
     """Raise what a restart would only repeat: errors of our code.
 
-    Ray wraps those; a death is not wrapped. A ``RuntimeError`` is what torch raises on the ranks
+    Of a death Ray tells by errors of its own. A ``RuntimeError`` is what torch raises on the ranks
     that are left, and Ray sometimes hears of them first.
     """
-    causes = [getattr(failure, "_base_exc", None) for failure in error.worker_failures.values()]
-    if not any(cause is None or isinstance(cause, RuntimeError) for cause in causes):
+    failures = error.worker_failures.values()
+    causes = [getattr(failure, "_base_exc", failure) for failure in failures]
+    if not any(_may_pass(cause) for cause in causes):
         raise error
+
+
+def _may_pass(cause: BaseException) -> bool:
+    is_ray_s = type(cause).__module__.partition(".")[0] == "ray"
+    return is_ray_s or isinstance(cause, RuntimeError)
 
 
 def _short(error: WorkerGroupError) -> str:

@@ -173,9 +173,10 @@ class _Loop:
     def _stop(self, task: str, loss: float) -> None:
         newest = from_first_rank(self._checkpoints.newest)
         where = f"the last good checkpoint is {newest.uri}" if newest else "there is no checkpoint"
+        told = "" if math.isnan(self._norm) else f" and gradient norm {self._norm:g}"
         raise TrainingError(
-            f"Step {self._history.step + 1} of {self._run.name} ({task}) has loss {loss:g} and "
-            f"gradient norm {self._norm:g}; {where}: lower learning_rate or gradient_clipping and "
+            f"Step {self._history.step + 1} of {self._run.name} ({task}) has loss {loss:g}"
+            f"{told}; {where}: lower learning_rate or gradient_clipping and "
             "train again."
         )
 

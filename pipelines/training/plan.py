@@ -59,8 +59,12 @@ def make_plan(
 
     Raises:
         ArtifactError: A tokenizer is missing, or several could be meant.
-        ConfigError: A tokenizer has another shape than the settings say.
+        ConfigError: A tokenizer has another shape than the settings say, or there are no steps.
     """
+    if not training.steps:
+        raise ConfigError(
+            "steps is 0, so nothing would be trained: set training.steps, or finetuning.steps."
+        )
     # Ranks work in other folders and on other machines, so no path may depend on this one's.
     config = replace(config, store=storage.absolute(config.store))
     store = config.store

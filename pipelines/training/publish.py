@@ -7,6 +7,7 @@ from pipelines import artifacts
 from pipelines.artifacts import Artifact
 from pipelines.config import config_tree
 from pipelines.errors import TrainingError
+from pipelines.names import export_name
 from pipelines.store.leases import lease
 from pipelines.training import checkpoint
 from pipelines.training.exporting import EXPORT, build_export, export_metadata
@@ -59,7 +60,7 @@ def publish_export(plan: TrainingPlan) -> Artifact:
         return artifacts.publish(
             plan.config.store,
             EXPORT,
-            plan.name,
+            export_name(plan.name, plan.training),
             folder,
             config=config_tree(plan.config),
             metadata=export_metadata(chosen),

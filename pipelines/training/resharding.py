@@ -46,7 +46,10 @@ def load_resharded(engine: Any, shards: Path) -> None:
 
 
 def whole_weights(shards: Path) -> dict[str, Tensor]:
-    """Weights and buffers of the last step, put together from all ranks' shards, float32."""
+    """Weights and buffers of the last step, put together from all ranks' shards, float32.
+
+    DeepSpeed's files are pickles, which can do anything: only of checkpoints that you trust.
+    """
     import_deepspeed()
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from pipelines import storage
 from pipelines.artifacts import Artifact
+from pipelines.artifacts.manifest import damage
+from pipelines.errors import ArtifactError
 
 STATE_FILE = "state.json"
 
@@ -20,8 +22,16 @@ def is_final(artifact: Artifact, steps: int) -> bool:
 
 
 def read_state(artifact: Artifact) -> dict[str, Any]:
-    """What the loop gave to be saved; nothing of a tokenizer, which keeps it with its weights."""
+    """What the loop gave to be saved; nothing of a tokenizer, which keeps it with its weights.
+
+    Raises:
+        ArtifactError: The file is damaged.
+    """
     if STATE_FILE not in artifact.files:
         return {}
-    state: dict[str, Any] = json.loads(storage.read_bytes(storage.join(artifact.root, STATE_FILE)))
+    uri = storage.join(artifact.root, STATE_FILE)
+    try:
+        state: dict[str, Any] = json.loads(storage.read_bytes(uri))
+    except ValueError as error:
+        raise ArtifactError(damage(artifact.uri, uri, "it is not JSON")) from error
     return state

@@ -14,17 +14,7 @@ from nuwa_model.config import NuwaConfig
 from nuwa_model.flops import training_flops
 from nuwa_model.grid import Grid
 from pipelines.training.engine import Precision
-
-DATA_SHEET = {
-    "A100": 312e12,
-    "A800": 312e12,
-    "H100": 989e12,
-    "H200": 989e12,
-    "H800": 989e12,
-    "L40S": 362e12,
-    "A10": 125e12,
-}
-"""Dense bfloat16 operations a second of GPUs, by a part of their name."""
+from pipelines.training.gpus import flops_of
 
 _SIDE = {"cpu": 1024, "cuda": 8192}
 _ROUNDS = 5
@@ -92,10 +82,9 @@ def peak_flops(precision: Precision) -> float:
     reaches here and now.
     """
     if torch.cuda.is_available() and precision == "bfloat16":
-        name = torch.cuda.get_device_name()
-        for part, flops in DATA_SHEET.items():
-            if part in name.replace("-", " ").split():
-                return flops
+        known = flops_of(torch.cuda.get_device_name())
+        if known is not None:
+            return known
     return _measured_flops(getattr(torch, precision))
 
 

@@ -26,6 +26,9 @@ class Batches(Protocol):
 def validate(engine: Any, average: AveragedWeights, batches: Batches | None) -> dict[str, float]:
     """Mean loss by task, nothing if there are no batches; every rank must call it.
 
+    The batches are the first few of the mixture, the same each time: a task of little weight may
+    not be among them.
+
     Args:
         engine: The ``DeepSpeedEngine``; it is left training.
         average: Whose weights are measured.

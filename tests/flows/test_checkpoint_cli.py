@@ -11,8 +11,8 @@ def test_checkpoints_are_listed_run_by_run_and_shown_with_their_curve(nuwa, tmp_
         ("toy", 4, 6), ("toy", 6, 6)
     ]  # fmt: skip
     told = nuwa("checkpoint", "ls", tmp_path).stdout
-    assert "best" in told
-    assert "2 in" in told
+    assert sum(line.endswith("best") for line in told.splitlines()) == 1
+    assert "2, by their manifests" in told
     shown = nuwa("checkpoint", "show", last.uri).stdout
     assert "validation_loss" in shown
     assert shown.splitlines()[-1].startswith("T2V")

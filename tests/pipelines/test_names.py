@@ -56,3 +56,10 @@ def test_runs_of_other_kinds_of_attention_have_other_names():
     found = [names.pretrain_name(replace(config, model=replace(config.model, **k))) for k in kinds]
     assert len(set(found)) == 4
     assert found[0] == found[-1]
+
+
+def test_what_a_run_exports_has_a_name_of_its_own_but_the_run_has_not():
+    config, best = load_config(), load_config(overrides=("training.export=best",))
+    assert names.pretrain_name(config) == names.pretrain_name(best)
+    assert names.pretrain_export_name(config) == names.pretrain_name(config)
+    assert names.pretrain_export_name(best) == f"{names.pretrain_name(config)}-best"

@@ -21,6 +21,11 @@ from pipelines.settings import load_config
         ("clips.shard_sources=0", "clips.shard_sources (0) must be at least 1"),
         ("dataset.validation_fraction=2", "dataset.validation_fraction (2.0) must be from 0 to 1"),
         ("model.num_heads=0", "model.num_heads (0) must be at least 1"),
+        ("training.betas=[2,3]", "must be two numbers of at least 0 and below 1"),
+        ("training.tasks={T2V: .nan}", "must give at least one task a positive weight"),
+        ("training.tasks={T2V: .inf}", "must give at least one task a positive weight"),
+        ("training.patience=-1", "training.patience (-1) must be at least 0"),
+        ("training.export=worst", "training.export"),
         ("finetuning.steps=-1", "finetuning.steps (-1) must be at least 0"),
         ("dataset.shapes.size=2", "dataset.shapes.size (2) must be from 8 to 4096"),
         (

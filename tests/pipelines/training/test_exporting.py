@@ -1,3 +1,5 @@
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from pipelines.training import checkpoint
 from pipelines.training.exporting import export_checkpoint
 from pipelines.training.observers import Observers
 from pipelines.training.plan import make_plan, train_rank
+from pipelines.training.publish import publish_export
 from tests.pipelines.training.small_store import publish
 
 
@@ -54,7 +57,7 @@ def test_the_weights_of_the_last_step_are_found_in_the_shards_of_any_stage(confi
 
 def test_a_folder_with_something_in_it_is_left_alone(saved, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ArtifactError, match="is not empty"):
+    with pytest.raises(ArtifactError, match="is not an empty folder"):
         export_checkpoint(saved.uri, tmp_path)
 
 
@@ -66,3 +69,27 @@ def test_a_store_that_lost_the_tokenizer_is_named(config, saved, tmp_path):
         export_checkpoint(saved.uri, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".export-*"))
+
+
+def test_a_fine_tuned_checkpoint_of_a_store_that_was_moved_finds_its_text_tokenizer(
+    config, saved, tmp_path
+):
+    start = publish_export(make_plan(config, config.training, names.pretrain_name(config)))
+    plan = make_plan(config, config.finetuning, names.finetune_name(config), initial=start)
+    finetuned = train_rank(plan, Observers())
+    moved = Path(config.store).rename(tmp_path / "moved")
+    export_checkpoint(finetuned.uri.replace(config.store, str(moved)), tmp_path / "out")
+    assert Export.load(tmp_path / "out").text.length == config.model.text_length
+
+
+def test_a_checkpoint_is_found_from_where_one_stands(saved, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    export_checkpoint(os.path.relpath(saved.uri), Path())
+    assert Export.load(tmp_path / "out").frames.fingerprint == saved.metadata["fingerprint"]
+
+
+def test_a_checkpoint_outside_of_a_store_is_refused(saved, tmp_path):
+    shutil.copytree(saved.uri, tmp_path / "copy")
+    with pytest.raises(ArtifactError, match="lies in no store"):
+        export_checkpoint(str(tmp_path / "copy"), tmp_path / "out")

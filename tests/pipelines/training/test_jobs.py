@@ -9,6 +9,7 @@ import pytest
 import ray
 import torch
 
+from nuwa_model.errors import ConfigError
 from nuwa_model.export import Export
 from nuwa_model.tokenizers.text import TextTokenizer
 from pipelines import artifacts, names
@@ -63,6 +64,11 @@ def test_imported_merges_of_clip_are_the_text_tokenizer_of_the_plan(config, tmp_
     expected = TextTokenizer.from_clip(merges).encode(["the red"])
     assert all(map(torch.equal, load_text(plan).encode(["the red"]), expected))
     assert not make_plan(config, config.training, "run").text.endswith(imported.artifact.name)
+
+
+def test_a_training_of_no_steps_is_refused(config):
+    with pytest.raises(ConfigError, match="nothing would be trained"):
+        make_plan(config, replace(config.training, steps=0), "run")
 
 
 def test_equal_settings_build_equal_models(config):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 import torch
+from ray.train import WorkerGroupError
 from safetensors.torch import load_file
 
 from pipelines.errors import TrainingError
@@ -130,4 +131,16 @@ def refuse(plan, observers):
 def test_a_deliberate_error_of_a_rank_is_the_error_of_the_job_and_not_tried_again(tmp_path, caplog):
     with pytest.raises(TrainingError, match=r"^what is wrong, in one line$"):
         launch(refuse, None, root=str(tmp_path / "run"), num_workers=1, steps=1)
+    assert "event=restart" not in caplog.text
+
+
+def stumble(plan, observers):
+    raise IndexError("a bug")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_a_bug_is_not_tried_again(tmp_path, caplog):
+    with pytest.raises(WorkerGroupError, match="a bug"):
+        launch(stumble, None, root=str(tmp_path / "run"), num_workers=1, steps=1)
     assert "event=restart" not in caplog.text

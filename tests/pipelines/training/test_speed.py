@@ -4,6 +4,7 @@ import pytest
 
 from nuwa_model.flops import flops_per_token
 from nuwa_model.tasks import TASKS
+from pipelines.training.gpus import flops_of
 from pipelines.training.speed import Speed, peak_flops
 from tests.nuwa_model.test_model import CONFIG, make_batch
 
@@ -30,3 +31,11 @@ def test_the_share_of_waiting_is_of_the_window():
 
 def test_a_processor_does_what_a_product_of_matrices_shows():
     assert 1e8 < peak_flops("float32") < 1e14
+
+
+@pytest.mark.parametrize(
+    ("device", "flops"),
+    [("NVIDIA A100-SXM4-80GB", 312e12), ("NVIDIA H100 PCIe", 989e12), ("Tesla V100", None)],
+)
+def test_a_gpu_is_known_by_its_name(device, flops):
+    assert flops_of(device) == flops
