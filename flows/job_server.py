@@ -55,10 +55,21 @@ class JobServer:
         """Everything a job has printed so far."""
         return self._ask(lambda client: client.get_job_logs(submission_id))
 
-    def stop(self, submission_id: str) -> None:
-        """Ask once that a job be stopped; an unreachable cluster is not waited for."""
+    def stop(self, submission_id: str, *, wait_s: float = 0.0) -> None:
+        """Ask once that a job be stopped; an unreachable cluster is not waited for.
+
+        Args:
+            submission_id: Which job.
+            wait_s: How long it may take to end, as a training does that saves a checkpoint first.
+        """
+        deadline = time.monotonic() + wait_s
         try:
             self._connect().stop_job(submission_id)
+            while time.monotonic() < deadline:
+                details = _find(self._connect(), submission_id)
+                if details is None or details.status.is_terminal():
+                    return
+                time.sleep(0.5)
         except (OSError, RuntimeError):
             return
 

@@ -38,6 +38,10 @@ MOST_POLL_S = 2.0
 """Seconds between looks at a job that has run for long."""
 
 
+STOP_WAIT_S = 60.0
+"""Seconds that a job may take to end when its flow is interrupted; another Ctrl-C does not wait."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A command line that any machine holding this repository can run.
@@ -96,7 +100,9 @@ def run_job(job: Job) -> dict[str, Any]:
         details = _follow(server, job, submission_id, log)
     finally:
         if details is None:  # interrupted, by whatever: the job must not go on alone
-            server.stop(submission_id)
+            logger = get_run_logger()
+            logger.info("stopping %s; a training saves a checkpoint first", job.name)
+            server.stop(submission_id, wait_s=STOP_WAIT_S)
     record = _outcome(job, details, log, server.page(submission_id))
     create_table_artifact(
         [{"what": name, "value": str(value)} for name, value in record.items()],

@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_COLOR_PREFIX": "0",  # in logs that are read in Prefect
+    "RAY_JOB_STOP_WAIT_TIME_S": "60",  # from SIGTERM to SIGKILL: a training saves a checkpoint
 }
 
 

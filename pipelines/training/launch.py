@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import ray
@@ -21,6 +21,7 @@ from pipelines import cluster, memory, storage
 from pipelines.errors import TrainingError
 from pipelines.meters import TrainingMeters
 from pipelines.progress import Progress
+from pipelines.training.notice import Notice
 from pipelines.training.observers import Observers
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def launch(
     root: str,
     num_workers: int,
     steps: int,
+    saves_when_told: bool = False,
 ) -> None:
     """Call ``train_rank(plan, observers)`` on every rank until it ends well.
 
@@ -53,6 +55,8 @@ def launch(
         root: Folder of the run; absolute.
         num_workers: Ranks.
         steps: For the progress bar.
+        saves_when_told: On SIGTERM wait for ranks that ask ``observers.is_told_to_end``, save and
+            raise; otherwise it ends this process, and the ranks with it.
 
     Raises:
         TrainingError: A deliberate error of a rank, in one line, or ranks died too often.
@@ -61,8 +65,10 @@ def launch(
     cluster.connect()
     # A process more, which warns ranks of the loss of a machine; a lone one warns nobody.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", str(int(_is_spread())))
-    storage.delete(_refusal(root))
-    with _progress(root, steps):
+    for uri in (_refusal(root), _told(root)):
+        storage.delete(uri)
+    notice = Notice() if saves_when_told else nullcontext()
+    with notice as given, _following(root, steps, given):
         for attempt in range(1 + MAX_FAILURES):
             try:
                 _trainer(train_rank, plan, root, num_workers, steps).fit()
@@ -129,18 +135,20 @@ def _run_rank(arguments: Mapping[str, Any]) -> None:
     torch.set_num_threads(arguments["threads"])  # Ray and torchrun may have said one
     memory.keep_freed()
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+    root = arguments["root"]
     is_first = ray.train.get_context().get_world_rank() == 0
     logging.getLogger("pipelines").setLevel(logging.INFO if is_first else logging.WARNING)
     observers = Observers(
-        on_step=_StepFile(arguments["root"], arguments["steps"]),
-        on_records=TrainingMeters(arguments["root"].rpartition("/")[2]).show,
+        on_step=_StepFile(root, arguments["steps"]),
+        on_records=TrainingMeters(root.rpartition("/")[2]).show,
         on_checkpoint=_report,
         is_warned=_is_draining if arguments["is_spread"] else lambda: False,
+        is_told_to_end=_Told(root) if is_first else lambda: False,
     )
     try:
         arguments["train_rank"](arguments["plan"], observers)
     except NuwaError as error:
-        storage.replace_bytes(_refusal(arguments["root"]), str(error).encode())
+        storage.replace_bytes(_refusal(root), str(error).encode())
         if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
             raise  # ends the ranks that wait for this one
 
@@ -148,6 +156,23 @@ def _run_rank(arguments: Mapping[str, Any]) -> None:
 def _refusal(root: str) -> str:
     """Where a rank says in one line what is wrong; Ray would add its own fifty."""
     return storage.join(root, "refusal.txt")
+
+
+def _told(root: str) -> str:
+    """Where the job's process writes that ranks shall save and end; they are Ray's, not its own."""
+    return storage.join(root, "told_to_end")
+
+
+class _Told:
+    """Looks now and then whether that was written."""
+
+    def __init__(self, root: str) -> None:
+        self._uri, self._last, self._is_told = _told(root), -math.inf, False
+
+    def __call__(self) -> bool:
+        if not self._is_told and time.monotonic() - self._last >= _PROGRESS_EVERY_S:
+            self._last, self._is_told = time.monotonic(), storage.exists(self._uri)
+        return self._is_told
 
 
 def _raise_refusal(root: str) -> None:
@@ -214,8 +239,8 @@ class _StepFile:
 
 
 @contextmanager
-def _progress(root: str, steps: int) -> Iterator[None]:
-    """Show what ``_StepFile`` writes."""
+def _following(root: str, steps: int, notice: Notice | None) -> Iterator[None]:
+    """Show what ``_StepFile`` writes, and hand a notice on to the ranks."""
     uri, stop = storage.join(root, "progress.json"), threading.Event()
     storage.delete(uri)
 
@@ -223,6 +248,9 @@ def _progress(root: str, steps: int) -> Iterator[None]:
         shown, is_over = 0, False
         while not is_over:
             is_over = stop.wait(_PROGRESS_EVERY_S)
+            if notice is not None and notice.is_given and not storage.exists(_told(root)):
+                logger.warning("event=told_to_end root=%s", root)
+                storage.replace_bytes(_told(root), b"")
             told = json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
             if told.get("done", shown) != shown:
                 progress.advance(told["done"] - shown, told["note"])

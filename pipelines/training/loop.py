@@ -165,7 +165,8 @@ class _Loop:
             losses.append(one.detach())
         mean = torch.stack(losses).mean()
         # Ranks hear a signal at different steps, and must save at the same.
-        told = mean.new_tensor(float(self._notice.is_given))
+        is_told = self._notice.is_given or self._observers.is_told_to_end()
+        told = mean.new_tensor(float(is_told))
         loss, num_told = means_over_ranks(torch.stack([mean, told]))
         self._is_to_end = num_told > 0
         return batch.name, loss

@@ -36,6 +36,7 @@ def train_and_publish(plan: TrainingPlan) -> dict[str, Any]:
                 root=run_root(plan.config.store, plan.name),
                 num_workers=plan.training.num_workers,
                 steps=plan.training.steps,
+                saves_when_told=True,
             )
     export = publish_export(plan)
     return {"export": export.uri, **{k: v for k, v in export.metadata.items() if k in _TOLD}}

@@ -1,13 +1,7 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
-from nuwa_model.tokenizers.text import TextTokenizer
-from nuwa_model.tokenizers.vqgan import VQGAN
-from pipelines import names
-from pipelines.config import RunConfig, TrainingConfig
-from tests.pipelines.training.small_store import commit_tokens, publish
+from tests.pipelines.training.small_store import make_store
 
 
 @pytest.fixture(autouse=True)
@@ -22,15 +16,4 @@ def _one_thread():
 @pytest.fixture
 def config(tmp_path):
     """Settings of a small store that has tokens and tokenizers."""
-    training = TrainingConfig(tasks={"V2V": 1.0}, steps=5, batch_size=8, checkpoint_every=2)
-    config = RunConfig(
-        store=str(tmp_path / "store"), training=training, finetuning=replace(training, steps=3)
-    )
-    torch.manual_seed(0)
-    frames = VQGAN(config.vqgan)
-    text = TextTokenizer.train([], config.model.text_vocabulary, config.model.text_length)
-    publish(config, "vqgan", names.vqgan_name(config), frames, tmp_path / "vqgan")
-    publish(config, "text_tokenizer", names.text_tokenizer_name(config), text, tmp_path / "text")
-    for number in range(3):
-        commit_tokens(config, frames.fingerprint, number, "train")
-    return config
+    return make_store(tmp_path)

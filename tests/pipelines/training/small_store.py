@@ -1,9 +1,15 @@
 """A store as small as a user's first folder: three clips and no captions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
+import torch
 
-from pipelines import artifacts
+from nuwa_model.tokenizers.text import TextTokenizer
+from nuwa_model.tokenizers.vqgan import VQGAN
+from pipelines import artifacts, names
+from pipelines.config import RunConfig, TrainingConfig
 from pipelines.store.schema import TOKENS
 from pipelines.store.shards import write_shard
 from pipelines.store.table import StoreTable
@@ -25,3 +31,19 @@ def commit_tokens(config, fingerprint, number, split):
     table = StoreTable(config.store, "tokens")
     rows = pa.Table.from_pylist([row], schema=TOKENS)
     table.commit([write_shard(table.root, rows, inputs={"number": number})])
+
+
+def make_store(folder):
+    """Settings of a store in a folder, which gets tokens and tokenizers."""
+    training = TrainingConfig(tasks={"V2V": 1.0}, steps=5, batch_size=8, checkpoint_every=2)
+    config = RunConfig(
+        store=str(folder / "store"), training=training, finetuning=replace(training, steps=3)
+    )
+    torch.manual_seed(0)
+    frames = VQGAN(config.vqgan)
+    text = TextTokenizer.train([], config.model.text_vocabulary, config.model.text_length)
+    publish(config, "vqgan", names.vqgan_name(config), frames, folder / "vqgan")
+    publish(config, "text_tokenizer", names.text_tokenizer_name(config), text, folder / "text")
+    for number in range(3):
+        commit_tokens(config, frames.fingerprint, number, "train")
+    return config

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -98,7 +99,8 @@ def train_slowly(store, observers):
 
 
 def launch_slowly(store):
-    launch(train_slowly, store, root=toy_run(store).root, num_workers=1, steps=30)
+    root = toy_run(store).root
+    launch(train_slowly, store, root=root, num_workers=1, steps=30, saves_when_told=True)
 
 
 @pytest.mark.slow
@@ -120,6 +122,22 @@ def test_a_job_that_is_killed_goes_on_at_once_when_it_is_started_again(tmp_path)
     train_toy(tmp_path / "whole", steps=30)
     killed, whole = average(tmp_path), average(tmp_path / "whole")
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_that_is_told_to_end_saves_first(tmp_path):
+    command = f"from {__name__} import launch_slowly; launch_slowly({str(tmp_path)!r})"
+    job = subprocess.Popen(
+        [sys.executable, "-c", command], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    progress = tmp_path / "runs/toy/progress.json"
+    while not progress.exists() or json.loads(progress.read_text())["done"] == 0:
+        assert job.poll() is None
+        time.sleep(0.1)
+    job.terminate()
+    assert "toy was told to end and saved step" in job.communicate()[1]
+    assert 0 < checkpoint.newest(str(tmp_path), "toy").metadata["step"] < 30
 
 
 def refuse(plan, observers):
