@@ -60,6 +60,7 @@ def test_ranks_save_before_an_announced_end_and_go_on_elsewhere(tmp_path):
             announce_the_end(address, victim)
             assert wait_for(newest, job).metadata["step"] < STEPS
             victim.kill()
+            (tmp_path / "go").touch()
             assert job.wait() == 0
         finally:
             job.kill()

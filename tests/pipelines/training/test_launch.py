@@ -72,7 +72,7 @@ class KilledBatches(ToyBatches):
 def train_rank(plan, observers):
     store, marker = plan
     run, ranks = toy_run(store, num_workers=2), Ranks.from_environment()
-    batches = KilledBatches(run.training, ranks.rank, ranks.world_size, marker)
+    batches = KilledBatches(run.training, ranks.rank, ranks.world_size, marker=marker)
     train(run, toy_model(), batches, observers=observers)
 
 
