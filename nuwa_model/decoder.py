@@ -21,6 +21,7 @@ from nuwa_model.embeddings import CodebookEmbedding, CodebookHead, PositionTable
 from nuwa_model.encoder import Context
 from nuwa_model.grid import Grid
 from nuwa_model.layers import FeedForward, Stack
+from nuwa_model.sight import Sight, sight_of
 
 PREDICTED: Offset = (0, 0, 1)
 """Where the window is centered, seen from the slot: on the predicted cell."""
@@ -45,6 +46,11 @@ class DecoderLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.dim)
         self.feed_forward = FeedForward(config.dim, config.feed_forward_multiplier)
 
+    @property
+    def sight(self) -> Sight:
+        """What self-attention sees of earlier cells."""
+        return sight_of(self.self_attention.kind, self.extent)
+
     def forward(
         self,
         x: Float[Tensor, "b t d"],
@@ -53,10 +59,22 @@ class DecoderLayer(nn.Module):
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "b t d"]:
         """One layer over all slots at once."""
+        return self.forward_with_keys(x, slots, context, rotation)[0]
+
+    def forward_with_keys(
+        self,
+        x: Float[Tensor, "b t d"],
+        slots: Grid,
+        context: Context,
+        rotation: Rotation | None = None,
+    ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b n t e"], Float[Tensor, "b n t e"]]:
+        """The same, and the keys and values of self-attention, which decoding keeps."""
         y = self.self_norm(x)
-        x = x + self.self_attention(
+        key, value = self.self_attention.keys_values(y, rotation)
+        x = x + self.self_attention.attend(
             y,
-            y,
+            key,
+            value,
             query_grid=slots,
             key_grid=slots,
             extent=self.extent,
@@ -65,7 +83,7 @@ class DecoderLayer(nn.Module):
             rotation=rotation,
         )
         x = x + self._cross(self.cross_norm(x), slots, context)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        return x + self.feed_forward(self.feed_forward_norm(x)), key, value
 
     def _cross(
         self, y: Float[Tensor, "b t d"], slots: Grid, context: Context
@@ -122,9 +140,7 @@ class Decoder(nn.Module):
         """
         grid = Grid(*target.shape[1:])
         slots = slot_grid(grid)
-        x = self.slot_inputs(target) + self.position(slots, first_frame)
-        x = rearrange(x, "b s h w d -> b (s h w) d")
-        rotation = self.rotation(coordinates_of(slots, x.device))
+        x, rotation = self.slot_inputs(target, first_frame)
         x = self.layers(x, slots, context, rotation)
         x = rearrange(x, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
         x = rearrange(x[:, :, :, :-1], "b s h w d -> b (s h w) d")
@@ -137,9 +153,14 @@ class Decoder(nn.Module):
             return None
         return rotation_at(coordinates, self.config.head_dim)
 
-    def slot_inputs(self, target: Int[Tensor, "b s h w"]) -> Float[Tensor, "b s h w1 d"]:
-        """What each slot holds: ``<bos>``, then the row's tokens."""
+    def slot_inputs(
+        self, target: Int[Tensor, "b s h w"], first_frame: Int[Tensor, " b"] | None = None
+    ) -> tuple[Float[Tensor, "b t d"], Rotation | None]:
+        """What the first layer reads, ``<bos>`` and then the row's tokens; how slots are turned."""
         tokens = self.embedding(target)
-        b, s, h, _ = target.shape
+        b, s, h, w = target.shape
+        slots = slot_grid(Grid(s, h, w))
         bos = repeat(self.bos, "d -> b s h 1 d", b=b, s=s, h=h)
-        return torch.cat([bos, tokens], dim=3)
+        x = torch.cat([bos, tokens], dim=3) + self.position(slots, first_frame)
+        rotation = self.rotation(coordinates_of(slots, x.device))
+        return rearrange(x, "b s h w d -> b (s h w) d"), rotation

@@ -98,8 +98,9 @@ class RingCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        slots = slot_grid(target_grid)
-        places = ring_frames(slots, config.decoder_sight.extent) * slots.h * slots.w
+        self._slots = slots = slot_grid(target_grid)
+        self._frames = ring_frames(slots, config.decoder_sight.extent)
+        places = self._frames * slots.h * slots.w
         shape = (batch, config.num_heads, places, config.head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
@@ -113,6 +114,22 @@ class RingCache:
         """Store the keys and values of a pass."""
         self.keys[:, :, places] = key
         self.values[:, :, places] = value
+
+    def fill(
+        self, rows: slice, key: Float[Tensor, "b n t e"], value: Float[Tensor, "b n t e"]
+    ) -> None:
+        """Store those of the first frames, all at once, for some rows of the batch.
+
+        Frames that nobody will see any more are left out.
+        """
+        slots = self._slots
+        num_frames = key.shape[2] // (slots.h * slots.w)
+        for frame in range(max(0, num_frames - self._frames), num_frames):
+            first = _place((frame, 0, 0), slots, self._frames)
+            own = slice(first, first + slots.h * slots.w)
+            here = slice(frame * slots.h * slots.w, (frame + 1) * slots.h * slots.w)
+            self.keys[rows, :, own] = key[:, :, here]
+            self.values[rows, :, own] = value[:, :, here]
 
     def read(
         self, places: Int[Tensor, "g k"]

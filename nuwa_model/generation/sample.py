@@ -1,20 +1,41 @@
 """Tokens from a model: cached decoding in waves, the same samples as one token at a time."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError, GridError
 from nuwa_model.generation.cache import plan_pass
 from nuwa_model.generation.noise import uniform
+from nuwa_model.generation.sampling import Sampling, draw, guided
 from nuwa_model.generation.schedule import Schedule, plan_passes
 from nuwa_model.generation.stepper import Stepper
 from nuwa_model.grid import Grid
 from nuwa_model.model import Nuwa
+
+
+class Wave(NamedTuple):
+    """What one pass has finished.
+
+    Attributes:
+        cells: Numbers of its cells in raster order of the target.
+        tokens: Theirs, drawn or given.
+        is_drawn: Whether at least one of them was drawn.
+        number: Of this pass, from 1.
+        of: How many there will be.
+    """
+
+    cells: Int[Tensor, " m"]
+    tokens: Int[Tensor, "b m"]
+    is_drawn: bool
+    number: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -31,43 +52,44 @@ class Samples:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How a token is drawn from its logits.
+class Request:
+    """What is asked of a model, beside its condition.
 
     Attributes:
-        seed: Of the noise; a cell's noise depends on seed, sample and cell only.
-        temperature: Divides the logits; 0 takes the likeliest token.
-        top_k: Keep this many tokens; 0 keeps all.
-        top_p: Keep the likeliest tokens of this total probability, in (0, 1].
-        guidance: Strength of classifier-free guidance; 1 is none.
+        target_grid: Cells to write, at most the model's.
+        sampling: How tokens are drawn.
+        known: Tokens that are given, −1 where free.
+        unconditional: The encoded empty condition; needed when ``sampling.guidance`` is not 1.
+        schedule: ``wavefront`` or ``sequential``; they draw the same tokens.
+        sample_ids: Number of each sample in its set, for the noise; default 0, 1, ….
+        first_cell: Number of the target's first cell in a longer one, for the noise.
     """
 
-    seed: int = 0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    guidance: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
-        if not self.temperature >= 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
-            raise ConfigError(
-                f"Sampling needs temperature ≥ 0, top_k ≥ 0 and top_p in (0, 1]; got "
-                f"{self.temperature}, {self.top_k}, {self.top_p}."
-            )
+    target_grid: Grid
+    sampling: Sampling
+    known: Int[Tensor, "b s h w"] | None = None
+    unconditional: Context | None = None
+    schedule: Schedule = "wavefront"
+    sample_ids: Int[Tensor, " b"] | None = None
+    first_cell: int = 0
 
 
-@torch.inference_mode()
 def generate(
     model: Nuwa,
-    context: Context,
+    condition: Context,
     *,
     target_grid: Grid,
-    sampling: Sampling,
     known: Int[Tensor, "b s h w"] | None = None,
-    unconditional: Context | None = None,
     schedule: Schedule = "wavefront",
+    seed: int = 0,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    guidance: float = 1.0,
+    num_samples: int = 1,
+    unconditional: Context | None = None,
     sample_ids: Int[Tensor, " b"] | None = None,
+    on_wave: Callable[[Wave], None] = lambda _wave: None,
 ) -> Samples:
     """Sample a batch of targets (spec §4).
 
@@ -76,99 +98,115 @@ def generate(
 
     Args:
         model: The transformer, in evaluation mode.
-        context: The encoded condition, one row a sample.
+        condition: Encoded by ``model.encoder``, one row a prompt.
         target_grid: Cells to write, at most the model's.
-        sampling: How tokens are drawn.
-        known: Tokens that are given, −1 where free.
-        unconditional: The encoded empty condition; needed when ``sampling.guidance`` is not 1.
-        schedule: ``wavefront`` or ``sequential``; they draw the same tokens.
+        known: Tokens that are given, −1 where free; one row a prompt. The cells up to the first
+            free one take one pass together, others run with their wave.
+        schedule: ``wavefront``, or ``sequential`` for one cell at a time; the same tokens.
+        seed: Of the noise; a cell's noise depends on seed, sample and cell only.
+        temperature: Divides the logits; 0 takes the likeliest token.
+        top_k: Keep this many tokens; 0 keeps all.
+        top_p: Keep the likeliest tokens of this total probability, in (0, 1].
+        guidance: Strength of classifier-free guidance; 1 is none.
+        num_samples: Of each prompt; they lie one after another in the batch.
+        unconditional: The encoded empty condition; needed when ``guidance`` is not 1.
         sample_ids: Number of each sample in its set, for the noise; default 0, 1, ….
+        on_wave: Called with the cells of each pass as soon as they are drawn.
 
     Raises:
         GridError: The target is larger than the model's, or ``known`` has another shape.
-        ConfigError: Guidance without an unconditional context.
+        ConfigError: Guidance without an unconditional context, sampling settings without a
+            meaning, or layers that see other cells than the schedule is made for.
     """
-    batch, device = len(context.states), context.states.device
-    _check_request(model, target_grid, known, batch, sampling, unconditional)
-    shape = (batch, *target_grid)
-    given = torch.full(shape, -1, device=device) if known is None else known.to(device)
-    given = rearrange(given, "b s h w -> b (s h w)")
-    sample_ids = torch.arange(batch, device=device) if sample_ids is None else sample_ids
-    contexts = [context] if unconditional is None else [context, unconditional]
-    stepper = Stepper(model, contexts, target_grid)
-    tokens, num_steps = given.clamp(min=0), 0
-    sight = model.config.decoder_sight
-    for step in plan_passes(target_grid, sight, schedule, _known_frames(given, target_grid)):
-        plan = plan_pass(step, target_grid, sight, device)
+    asked = Request(
+        target_grid=target_grid,
+        sampling=Sampling(
+            seed=seed, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
+        ),
+        known=None if known is None else known.repeat_interleave(num_samples, dim=0),
+        unconditional=None if unconditional is None else _repeat(unconditional, num_samples),
+        schedule=schedule,
+        sample_ids=sample_ids,
+    )
+    condition = _repeat(condition, num_samples)
+    tokens = torch.empty(
+        len(condition.states),
+        target_grid.num_cells,
+        dtype=torch.long,
+        device=condition.states.device,
+    )
+    num_steps = 0
+    for wave in decode_waves(model, condition, asked):
+        tokens[:, wave.cells] = wave.tokens
+        num_steps += wave.is_drawn
+        on_wave(wave)
+    return Samples(tokens.reshape(-1, *target_grid), num_steps)
+
+
+@torch.inference_mode()
+def decode_waves(model: Nuwa, condition: Context, asked: Request) -> Iterator[Wave]:
+    """Decode pass by pass; every cell is in exactly one wave.
+
+    Raises:
+        GridError, ConfigError: As ``generate`` says.
+    """
+    _check_request(model, condition, asked)
+    grid, sight = asked.target_grid, model.config.decoder_sight
+    batch, device = len(condition.states), condition.states.device
+    known = torch.full((batch, *grid), -1) if asked.known is None else asked.known
+    given = rearrange(known.to(device), "b s h w -> b (s h w)")
+    sample_ids = torch.arange(batch) if asked.sample_ids is None else asked.sample_ids
+    contexts = [condition] if asked.unconditional is None else [condition, asked.unconditional]
+    stepper = Stepper(model, contexts, grid)
+    tokens, num_given = given.clamp(min=0), _num_given(given)
+    passes = plan_passes(grid, sight, asked.schedule, num_given)
+    of = len(passes) + (num_given > 0)
+    if num_given:
+        stepper.prefill(torch.cat([tokens] * len(contexts)), num_given)
+        cells = torch.arange(num_given, device=device)
+        yield Wave(cells, tokens[:, cells], is_drawn=False, number=1, of=of)
+    for number, step in enumerate(passes, start=of - len(passes) + 1):
+        plan = plan_pass(step, grid, sight, device)
         logits = stepper.step(plan, torch.cat([tokens] * len(contexts)))
         is_cell = plan.cells >= 0
         cells = plan.cells[is_cell]
         free = given[:, cells] < 0
-        if not free.any():
-            continue
-        noise = uniform(sampling.seed, sample_ids, cells)
-        drawn = draw(_guided(logits[:, is_cell], batch, sampling.guidance), noise, sampling)
-        tokens[:, cells] = torch.where(free, drawn, tokens[:, cells])
-        num_steps += 1
-    return Samples(tokens.reshape(shape), num_steps)
+        is_drawn = bool(free.any())
+        if is_drawn:
+            noise = uniform(asked.sampling.seed, sample_ids.to(device), cells + asked.first_cell)
+            rows = guided(logits[:, is_cell], batch, asked.sampling.guidance)
+            drawn = draw(rows, noise, asked.sampling)
+            tokens[:, cells] = torch.where(free, drawn, tokens[:, cells])
+        yield Wave(cells, tokens[:, cells], is_drawn, number, of)
 
 
-def draw(
-    logits: Float[Tensor, "b m v"], noise: Float[Tensor, "b m"], sampling: Sampling
-) -> Int[Tensor, "b m"]:
-    """Draw a token for each row of logits by inverting its cumulative distribution at the noise."""
-    if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
-    logits = logits.double() / sampling.temperature
-    if 0 < sampling.top_k < logits.shape[-1]:
-        least = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < least, float("-inf"))
-    probabilities = logits.softmax(dim=-1)
-    if sampling.top_p < 1:
-        probabilities = _keep_top_p(probabilities, sampling.top_p)
-    cumulative = probabilities.cumsum(dim=-1)
-    threshold = noise.unsqueeze(-1) * cumulative[..., -1:]
-    return (cumulative <= threshold).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
+def _repeat(context: Context, times: int) -> Context:
+    """Each row so many times, one after another."""
+    if times == 1:
+        return context
+    mask = None if context.mask is None else context.mask.repeat_interleave(times, dim=0)
+    return replace(context, states=context.states.repeat_interleave(times, dim=0), mask=mask)
 
 
-def _keep_top_p(probabilities: Float[Tensor, "b m v"], top_p: float) -> Float[Tensor, "b m v"]:
-    """Zero all but the fewest tokens that reach ``top_p`` together."""
-    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    before = ordered.cumsum(dim=-1) - ordered
-    kept = ordered.masked_fill(before >= top_p, 0)
-    return torch.zeros_like(probabilities).scatter(-1, order, kept)
+def _num_given(given: Int[Tensor, "b t"]) -> int:
+    """Leading cells that every sample was given."""
+    return int((given >= 0).all(dim=0).long().cumprod(dim=0).sum())
 
 
-def _guided(logits: Float[Tensor, "bb m v"], batch: int, guidance: float) -> Float[Tensor, "b m v"]:
-    if len(logits) == batch:
-        return logits
-    conditional, unconditional = logits.double().split(batch)
-    return unconditional + guidance * (conditional - unconditional)
-
-
-def _known_frames(given: Int[Tensor, "b t"], grid: Grid) -> int:
-    """Leading frames that every sample was given whole."""
-    frames = rearrange(given, "b (s hw) -> s (b hw)", s=grid.s)
-    is_known = (frames >= 0).all(dim=1).long()
-    return int(is_known.cumprod(dim=0).sum())
-
-
-def _check_request(
-    model: Nuwa,
-    target_grid: Grid,
-    known: Int[Tensor, "b s h w"] | None,
-    batch: int,
-    sampling: Sampling,
-    unconditional: Context | None,
-) -> None:
-    largest = model.config.target_grid
-    if any(size > limit for size, limit in zip(target_grid, largest, strict=True)):
+def _check_request(model: Nuwa, condition: Context, asked: Request) -> None:
+    grid, largest, batch = asked.target_grid, model.config.target_grid, len(condition.states)
+    if any(size > limit for size, limit in zip(grid, largest, strict=True)) or min(grid) < 1:
         raise GridError(
-            f"A target of {tuple(target_grid)} is larger than the model's {tuple(largest)}."
+            f"A target of {tuple(grid)} is larger than the model's {tuple(largest)}, or empty."
         )
-    if known is not None and tuple(known.shape) != (batch, *target_grid):
-        raise GridError(f"Known tokens are {tuple(known.shape)}; expected {(batch, *target_grid)}.")
-    if (sampling.guidance != 1) != (unconditional is not None):
+    if asked.known is not None and tuple(asked.known.shape) != (batch, *grid):
+        raise GridError(f"Known tokens are {tuple(asked.known.shape)}; expected {(batch, *grid)}.")
+    if asked.known is not None and int(asked.known.max()) >= model.config.codebook_size:
+        raise GridError(
+            f"Known tokens reach {int(asked.known.max())}; the model's codebook ends at "
+            f"{model.config.codebook_size - 1}: encode them with the model's own tokenizer."
+        )
+    if (asked.sampling.guidance != 1) != (asked.unconditional is not None):
         raise ConfigError(
             "Guidance other than 1 and an unconditional context belong together: give both."
         )

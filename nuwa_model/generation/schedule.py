@@ -9,7 +9,7 @@ of each slot follows from these three sentences by one walk in raster order (spe
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import product
+from itertools import islice, product
 from typing import Literal, NamedTuple
 
 from nuwa_model.decoder import slot_grid
@@ -27,7 +27,7 @@ class Pass(NamedTuple):
 
 @lru_cache(maxsize=16)
 def plan_passes(
-    target_grid: Grid, sight: Sight, schedule: Schedule, known_frames: int = 0
+    target_grid: Grid, sight: Sight, schedule: Schedule, num_given: int = 0
 ) -> tuple[Pass, ...]:
     """The passes that decode a target.
 
@@ -36,13 +36,12 @@ def plan_passes(
         sight: Of the decoder's self-attention.
         schedule: ``wavefront`` for as few passes as the sight allows, ``sequential`` for one
             slot after another.
-        known_frames: Leading frames whose tokens are all given; each is one pass.
+        num_given: Leading cells in raster order whose slots are computed before, all at once.
     """
     slots = slot_grid(target_grid)
-    given = [Pass(tuple(product([f], range(slots.h), range(slots.w)))) for f in range(known_frames)]
-    free = list(product(range(known_frames, slots.s), range(slots.h), range(slots.w)))
+    free = list(_free_slots(slots, target_grid, num_given))
     if schedule == "sequential":
-        return (*given, *(Pass((slot,)) for slot in free))
+        return tuple(Pass((slot,)) for slot in free)
     levels: dict[tuple[int, int, int], int] = {}
     for slot in free:
         levels[slot] = _earliest(slot, slots, sight, levels)
@@ -51,7 +50,18 @@ def plan_passes(
     ]
     for slot, level in levels.items():
         waves[level].append(slot)
-    return (*given, *(Pass(tuple(wave)) for wave in waves))
+    return tuple(Pass(tuple(wave)) for wave in waves)
+
+
+def _free_slots(slots: Grid, target_grid: Grid, num_given: int) -> Iterator[tuple[int, int, int]]:
+    """Slots but those of given cells, and the last of all, which predicts nothing for nobody.
+
+    Those of the last column belong to the cell before them.
+    """
+    for f, r, c in islice(product(*map(range, slots)), slots.num_cells - 1):
+        cell = (f * target_grid.h + r) * target_grid.w + min(c, target_grid.w - 1)
+        if cell >= num_given:
+            yield (f, r, c)
 
 
 def _earliest(

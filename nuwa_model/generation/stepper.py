@@ -1,6 +1,6 @@
 """One pass of cached decoding: some slots in, their logits out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nuwa_model.attention.window import POINT, near_on_axes, on_a_line
-from nuwa_model.decoder import DecoderLayer
+from nuwa_model.decoder import DecoderLayer, slot_grid
 from nuwa_model.encoder import Context
+from nuwa_model.errors import ConfigError
 from nuwa_model.generation.cache import PassPlan, RingCache
 from nuwa_model.grid import Grid
 from nuwa_model.model import Nuwa
@@ -35,16 +36,21 @@ class Stepper:
         contexts: Conditions, one after another along the batch; they may differ in grid (the
             second is the unconditional one of guidance).
         target_grid: Cells to decode.
+
+    Raises:
+        ConfigError: A layer sees other cells than the config says, so that no schedule is exact.
     """
 
     def __init__(self, model: Nuwa, contexts: Sequence[Context], target_grid: Grid) -> None:
         self._decoder = model.decoder
         self._layers = cast(list[DecoderLayer], list(model.decoder.layers))
+        _check_sights(self._layers, model.config.decoder_sight)
+        self._contexts = contexts
         self._grid = target_grid
         self._table = model.decoder.embedding.table()
         batch = sum(len(context.states) for context in contexts)
         states = contexts[0].states
-        self._rings = [
+        self.rings = [
             RingCache(model.config, target_grid, batch, dtype=states.dtype, device=states.device)
             for _ in self._layers
         ]
@@ -52,12 +58,30 @@ class Stepper:
 
     @staticmethod
     def _cross_keys(layer: DecoderLayer, contexts: Sequence[Context]) -> list[_CrossKeys]:
-        keys, start = [], 0
-        for context in contexts:
-            key, value = layer.cross_attention.keys_values(context.states)
-            keys.append(_CrossKeys(slice(start, start + len(key)), key, value, context))
-            start += len(key)
-        return keys
+        return [
+            _CrossKeys(rows, *layer.cross_attention.keys_values(context.states), context)
+            for rows, context in _with_rows(contexts)
+        ]
+
+    def prefill(self, tokens: Int[Tensor, "b t"], num_given: int) -> None:
+        """Compute the slots of the first cells at once, as training does.
+
+        The rest of their last frame is computed too, from tokens that mean nothing; no given cell
+        sees it, and its keys are written again before anybody reads them.
+
+        Args:
+            tokens: All cells' tokens, in raster order; the first ``num_given`` must be set.
+            num_given: Cells from the first on.
+        """
+        h, w = self._grid.h, self._grid.w
+        num_frames = -(-num_given // (h * w))
+        frames = rearrange(tokens[:, : num_frames * h * w], "b (s h w) -> b s h w", h=h, w=w)
+        slots = slot_grid(self._grid._replace(s=num_frames))
+        for rows, context in _with_rows(self._contexts):
+            x, rotation = self._decoder.slot_inputs(frames[rows])
+            for layer, ring in zip(self._layers, self.rings, strict=True):
+                x, key, value = layer.forward_with_keys(x, slots, context, rotation)
+                ring.fill(rows, key, value)
 
     def step(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b m v"]:
         """Compute the slots of one pass.
@@ -70,7 +94,7 @@ class Stepper:
             Logits of the cells that the slots predict; the last column's mean nothing.
         """
         x, rotation = self._inputs(plan, tokens), self._decoder.rotation(plan.coordinates)
-        for layer, ring, cross in zip(self._layers, self._rings, self._cross, strict=True):
+        for layer, ring, cross in zip(self._layers, self.rings, self._cross, strict=True):
             y = layer.self_norm(x)
             ring.write(plan.own, *layer.self_attention.keys_values(y, rotation))
             near = ring.read(plan.seen)
@@ -101,6 +125,23 @@ class Stepper:
             seen = F.scaled_dot_product_attention(query, keys.key, keys.value, attn_mask=mask)
             parts.append(layer.cross_attention.to_out(rearrange(seen, "b n m e -> b m (n e)")))
         return torch.cat(parts)
+
+
+def _check_sights(layers: Sequence[DecoderLayer], sight: Sight) -> None:
+    for number, layer in enumerate(layers):
+        if layer.sight != sight:
+            raise ConfigError(
+                f"Decoder layer {number} sees {layer.sight}, the config says {sight}: waves are "
+                "made of cells that do not see one another, so layers must be as the config says."
+            )
+
+
+def _with_rows(contexts: Sequence[Context]) -> Iterator[tuple[slice, Context]]:
+    """Each context and its rows of the batch."""
+    start = 0
+    for context in contexts:
+        yield slice(start, start + len(context.states)), context
+        start += len(context.states)
 
 
 def _condition_mask(

@@ -1,7 +1,7 @@
 """A task in, pixels out: what a person calls."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from einops import rearrange, repeat
@@ -11,7 +11,8 @@ from torch import Tensor
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
 from nuwa_model.export import Export
-from nuwa_model.generation.sample import Sampling, generate
+from nuwa_model.generation.sample import Wave, generate
+from nuwa_model.generation.sampling import Sampling
 from nuwa_model.generation.schedule import Schedule
 from nuwa_model.tasks import NONE_TEXT, Task, get_task
 from nuwa_model.tokenizers.pixels import images_to_pixels
@@ -45,6 +46,7 @@ def synthesize(
     sampling: Sampling | None = None,
     schedule: Schedule = "wavefront",
     sample_ids: Int[Tensor, " b"] | None = None,
+    on_wave: Callable[[Wave], None] = lambda _wave: None,
 ) -> Synthesis:
     """Generate a batch of samples of one of the eight tasks.
 
@@ -58,6 +60,7 @@ def synthesize(
         sampling: How tokens are drawn. Guidance is for tasks that read text.
         schedule: ``wavefront``, or ``sequential`` for the same samples one token at a time.
         sample_ids: Number of each sample in its set, for the noise; default 0, 1, ….
+        on_wave: Called with the cells of each pass as soon as they are drawn.
 
     Raises:
         ConfigError: The task's input is missing.
@@ -75,11 +78,12 @@ def synthesize(
         export.model,
         context,
         target_grid=grid,
-        sampling=sampling,
         known=known,
         unconditional=_unconditional(export, context, sampling.guidance),
         schedule=schedule,
         sample_ids=sample_ids,
+        on_wave=on_wave,
+        **asdict(sampling),
     )
     return Synthesis(decode_tokens(export, samples.tokens), samples.tokens, samples.num_steps)
 

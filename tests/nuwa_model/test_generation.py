@@ -16,7 +16,7 @@ from nuwa_model.errors import ConfigError, GridError
 from nuwa_model.generation import Sampling, generate
 from nuwa_model.generation.cache import plan_pass
 from nuwa_model.generation.noise import uniform
-from nuwa_model.generation.sample import draw
+from nuwa_model.generation.sampling import draw
 from nuwa_model.generation.schedule import plan_passes, ring_frames, seen_slots
 from nuwa_model.generation.stepper import Stepper
 from nuwa_model.grid import Extent, Grid
@@ -85,7 +85,7 @@ def test_no_slot_is_read_before_it_is_written_or_after_it_is_overwritten(grid, s
             for f, r, c in seen_slots(slot, slots, sight):
                 assert ring.get((f % frames, r, c)) == f
         written.update(step.slots)
-    assert len(written) == slots.num_cells
+    assert len(written) == slots.num_cells - 1  # the last one predicts nothing
 
 
 @settings(max_examples=60, deadline=None)
@@ -136,25 +136,30 @@ def make_context(model, is_sketch, batch=2, seed=1):
     is_sketch=st.booleans(),
     is_rotary=st.booleans(),
     guidance=st.sampled_from([1.0, 2.5]),
+    temperature=st.sampled_from([0.0, 1.0, 30.0]),
     share_known=st.sampled_from([0.0, 0.4]),
-    known_frames=st.integers(0, 2),
+    num_given=st.integers(0, 40),
     seed=st.integers(0, 2**40),
 )
 def test_waves_draw_the_very_tokens_that_one_cell_at_a_time_draws(
-    grid, extent, kind, is_sketch, is_rotary, guidance, share_known, known_frames, seed
+    grid, extent, kind, is_sketch, is_rotary, guidance, temperature, share_known, num_given, seed
 ):
     model = make_model(grid, extent, is_rotary=is_rotary, decoder_attention=kind)
     context = make_context(model, is_sketch)
     empty = None if guidance == 1 else make_context(model, is_sketch=False, seed=2)
     random = torch.rand(2, *grid, generator=torch.Generator().manual_seed(3))
     known = torch.where(random < share_known, (random * 160).long(), -1)
-    known[:, :known_frames] = 7
+    known.flatten(1)[:, :num_given] = 7
     tokens = [
         generate(
             model,
             context,
             target_grid=grid,
-            sampling=Sampling(seed=seed, guidance=guidance, top_p=0.9, top_k=40),
+            seed=seed,
+            guidance=guidance,
+            temperature=temperature,
+            top_p=0.9,
+            top_k=40,
             known=known,
             unconditional=empty,
             schedule=schedule,
@@ -172,8 +177,7 @@ def test_cached_decoding_follows_the_model_s_own_logits(kind, is_rotary):
     kinds = {"encoder_attention": kind, "decoder_attention": kind}
     model = make_model(grid, WINDOW, is_rotary=is_rotary, **kinds)
     context = make_context(model, is_sketch=False)
-    sampling = Sampling(temperature=0)
-    tokens = generate(model, context, target_grid=grid, sampling=sampling).tokens
+    tokens = generate(model, context, target_grid=grid, temperature=0).tokens
     with torch.no_grad():
         assert torch.equal(model.decoder(tokens, context).argmax(dim=-1), tokens)
 
@@ -181,39 +185,79 @@ def test_cached_decoding_follows_the_model_s_own_logits(kind, is_rotary):
 @pytest.mark.parametrize("kind", ["nearby", "full", "axial"])
 @pytest.mark.parametrize("schedule", ["wavefront", "sequential"])
 @pytest.mark.parametrize("is_sketch", [False, True])
-@pytest.mark.parametrize("known_frames", [0, 2])
-def test_logits_of_every_schedule_are_those_of_training(kind, schedule, is_sketch, known_frames):
+@pytest.mark.parametrize("num_given", [0, 24, 30, 35])
+def test_logits_of_every_schedule_are_those_of_training(kind, schedule, is_sketch, num_given):
     grid = Grid(3, 3, 4)
     model = make_model(grid, WINDOW, decoder_attention=kind)
     context, sight = make_context(model, is_sketch), model.config.decoder_sight
     tokens = torch.randint(64, (2, *grid), generator=torch.Generator().manual_seed(4))
     stepper, found = Stepper(model, [context], grid), torch.zeros(2, grid.num_cells, 64).double()
     with torch.inference_mode():
-        for step in plan_passes(grid, sight, schedule, known_frames):
+        if num_given:
+            stepper.prefill(tokens.flatten(1), num_given)
+        for step in plan_passes(grid, sight, schedule, num_given):
             plan = plan_pass(step, grid, sight, tokens.device)
             logits = stepper.step(plan, tokens.flatten(1))
             found[:, plan.cells[plan.cells >= 0]] = logits[:, plan.cells >= 0]
         expected = model.decoder(tokens, context).flatten(1, 3)
+    free = slice(num_given, None)
+    torch.testing.assert_close(found[:, free], expected[:, free], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("schedule", ["wavefront", "sequential"])
+@pytest.mark.parametrize("kind", ["nearby", "axial"])
+def test_a_slot_that_nobody_will_read_again_may_be_poisoned(kind, schedule):
+    grid = Grid(5, 3, 4)
+    model = make_model(grid, WINDOW, decoder_attention=kind)
+    context, sight = make_context(model, is_sketch=False), model.config.decoder_sight
+    tokens = torch.randint(64, (2, *grid), generator=torch.Generator().manual_seed(4))
+    passes, slots = plan_passes(grid, sight, schedule), slot_grid(grid)
+    last_reader = {}
+    for number, step in enumerate(passes):
+        for slot in step.slots:
+            last_reader |= dict.fromkeys(seen_slots(slot, slots, sight), number)
+    stepper, found = Stepper(model, [context], grid), torch.zeros(2, grid.num_cells, 64).double()
+    for ring in stepper.rings:
+        ring.keys.fill_(math.nan)
+        ring.values.fill_(math.nan)
+    holders, num_poisoned = {}, 0
+    with torch.inference_mode():
+        for number, step in enumerate(passes):
+            plan = plan_pass(step, grid, sight, tokens.device)
+            logits = stepper.step(plan, tokens.flatten(1))
+            found[:, plan.cells[plan.cells >= 0]] = logits[:, plan.cells >= 0]
+            holders |= zip(plan.own.tolist(), step.slots, strict=True)
+            done = [p for p, slot in holders.items() if last_reader.get(slot, -1) <= number]
+            num_poisoned += len(done)
+            for ring in stepper.rings:
+                ring.keys[:, :, done] = ring.values[:, :, done] = math.nan
+        expected = model.decoder(tokens, context).flatten(1, 3)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    assert num_poisoned > slots.num_cells
 
 
-def test_a_given_first_frame_is_filled_in_one_pass():
+def test_given_cells_up_to_the_first_free_one_take_one_pass():
     grid = Grid(3, 4, 4)
-    passes = plan_passes(grid, NEARBY, "wavefront", known_frames=1)
-    assert len(passes[0].slots) == 4 * 5
-    assert len(passes) < len(plan_passes(grid, NEARBY, "wavefront"))
+    model = make_model(grid, WINDOW)
+    known = torch.full((2, *grid), -1)
+    known[0, :2], known[1, :1] = 5, 6  # what all of a batch are given counts
+    known[1, 1, :2] = 7
+    waves = []
+    samples = generate(
+        model, make_context(model, False), target_grid=grid, known=known, on_wave=waves.append
+    )
+    assert waves[0].cells.tolist() == list(range(24))
+    assert [wave.is_drawn for wave in waves] == [False] + [True] * samples.num_steps
+    assert len(waves) < len(plan_passes(grid, NEARBY, "wavefront"))
 
 
 def test_a_sample_does_not_depend_on_the_batch_that_it_is_drawn_in():
     grid = Grid(2, 3, 3)
     model = make_model(grid, WINDOW)
     context = make_context(model, is_sketch=False)
-    sampling = Sampling(seed=5)
-    both = generate(model, context, target_grid=grid, sampling=sampling).tokens
+    both = generate(model, context, target_grid=grid, seed=5).tokens
     alone = Context(context.states[1:], context.grid, context.extent, context.mask[1:])
-    one = generate(
-        model, alone, target_grid=grid, sampling=sampling, sample_ids=torch.tensor([1])
-    ).tokens
+    one = generate(model, alone, target_grid=grid, seed=5, sample_ids=torch.tensor([1])).tokens
     assert torch.equal(one[0], both[1])
 
 
@@ -221,14 +265,42 @@ def test_a_target_larger_than_the_model_s_is_refused():
     model = make_model(Grid(1, 2, 2), WINDOW)
     context = make_context(model, is_sketch=False)
     with pytest.raises(GridError, match="larger than the model"):
-        generate(model, context, target_grid=Grid(1, 3, 2), sampling=Sampling())
+        generate(model, context, target_grid=Grid(1, 3, 2))
+
+
+def test_a_layer_that_sees_more_than_the_config_says_is_refused_with_the_reason():
+    model = make_model(Grid(1, 2, 2), WINDOW)
+    model.decoder.layers[1].extent = Extent(3, 5, 3)
+    context = make_context(model, is_sketch=False)
+    with pytest.raises(ConfigError, match=r"layer 1 sees .*5.* do not see one another"):
+        generate(model, context, target_grid=Grid(1, 2, 2))
+
+
+def test_known_tokens_of_another_codebook_are_refused():
+    model = make_model(Grid(1, 2, 2), WINDOW)
+    context = make_context(model, is_sketch=False)
+    known = torch.full((2, 1, 2, 2), 64)
+    with pytest.raises(GridError, match="codebook ends at 63"):
+        generate(model, context, target_grid=Grid(1, 2, 2), known=known)
+
+
+def test_several_samples_of_a_prompt_lie_one_after_another():
+    grid = Grid(2, 3, 3)
+    model = make_model(grid, WINDOW)
+    context = make_context(model, is_sketch=False)
+    asked = {"target_grid": grid, "num_samples": 3, "temperature": 50}
+    tokens = generate(model, context, **asked).tokens
+    second = Context(context.states[1:], context.grid, context.extent, context.mask[1:])
+    alone = generate(model, second, **asked, sample_ids=torch.arange(3, 6)).tokens
+    assert torch.equal(tokens[3:], alone)
+    assert len({tuple(one.flatten().tolist()) for one in tokens}) == 6
 
 
 def test_guidance_without_an_unconditional_context_is_refused():
     model = make_model(Grid(1, 2, 2), WINDOW)
     context = make_context(model, is_sketch=False)
     with pytest.raises(ConfigError, match="belong together"):
-        generate(model, context, target_grid=Grid(1, 2, 2), sampling=Sampling(guidance=2))
+        generate(model, context, target_grid=Grid(1, 2, 2), guidance=2)
 
 
 def test_noise_is_uniform_and_different_in_every_cell_sample_and_seed():
