@@ -61,14 +61,11 @@ def launch(
     Raises:
         TrainingError: A deliberate error of a rank, in one line, or ranks died too often.
     """
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # to see the end sooner
     cluster.connect()
-    # A process more, which warns ranks of the loss of a machine; a lone one warns nobody.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", str(int(_is_spread())))
     for uri in (_refusal(root), _told(root)):
         storage.delete(uri)
     notice = Notice() if saves_when_told else nullcontext()
-    with notice as given, _following(root, steps, given):
+    with _ray_settings(), notice as given, _following(root, steps, given):
         for attempt in range(1 + MAX_FAILURES):
             try:
                 _trainer(train_rank, plan, root, num_workers, steps).fit()
@@ -80,6 +77,26 @@ def launch(
                 _raise_refusal(root)
                 return
     raise TrainingError(f"Ranks of {root} died {1 + MAX_FAILURES} times: see the log for why.")
+
+
+@contextmanager
+def _ray_settings() -> Iterator[None]:
+    """What Ray Train reads from the environment; what the user has set there wins.
+
+    For the length of a ``with`` statement: a later training may be on another cluster.
+    """
+    settings = {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # to see the end sooner
+        # A process more, which warns ranks of the loss of a machine; a lone one warns nobody.
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": str(int(_is_spread())),
+    }
+    ours = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
 
 
 def _trainer(

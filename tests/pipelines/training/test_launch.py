@@ -152,6 +152,18 @@ def test_a_deliberate_error_of_a_rank_is_the_error_of_the_job_and_not_tried_agai
     assert "event=restart" not in caplog.text
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_settings_for_this_cluster_are_not_left_to_the_next_one(tmp_path):
+    def settings():
+        return {name for name in os.environ if name.startswith("RAY_TRAIN_")}
+
+    before = settings()
+    with pytest.raises(TrainingError):
+        launch(refuse, None, root=str(tmp_path / "run"), num_workers=1, steps=1)
+    assert settings() == before
+
+
 def stumble(plan, observers):
     raise IndexError("a bug")
 
