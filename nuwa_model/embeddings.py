@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -94,8 +94,7 @@ class CodebookHead(nn.Module):
         self, x: Float[Tensor, "b t d"], table: Float[Tensor, "v d"]
     ) -> Float[Tensor, "b t v"]:
         """Logits of the next token; ``table`` is the embedding's."""
-        state = self.project_out(self.norm(x))
-        return einsum(state, table, "b t d, v d -> b t v") + self.bias
+        return F.linear(self.project_out(self.norm(x)), table, self.bias)
 
 
 class TextEmbedding(nn.Module):

@@ -1,6 +1,7 @@
 """Multi-head attention as a module: projections around any kind in ``ATTENTIONS``."""
 
-from einops import einsum, rearrange
+import torch.nn.functional as F
+from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -108,8 +109,8 @@ class MultiHeadAttention(nn.Module):
     def attend_gathered(
         self,
         x: Float[Tensor, "b q d"],
-        key: Float[Tensor, "b n g k e"],
-        value: Float[Tensor, "b n g k e"],
+        key: Float[Tensor, "bg n k e"],
+        value: Float[Tensor, "bg n k e"],
         mask: Bool[Tensor, "q k"],
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "b q d"]:
@@ -117,10 +118,8 @@ class MultiHeadAttention(nn.Module):
 
         Queries come in groups of equal size, one after another, each with keys of its own.
         """
-        query = self.queries(x, rotation)
-        query = rearrange(query, "b n (g q) e -> b n g q e", g=key.shape[2])
-        seen = rearrange(mask, "(g q) k -> g q k", g=key.shape[2])
-        scores = einsum(query, key, "b n g q e, b n g k e -> b n g q k") * query.shape[-1] ** -0.5
-        weights = scores.masked_fill(~seen, float("-inf")).softmax(dim=-1)
-        out = einsum(weights, value, "b n g q k, b n g k e -> b n g q e")
-        return self.to_out(rearrange(out, "b n g q e -> b (g q) (n e)"))
+        b, groups = len(x), len(key) // len(x)
+        query = rearrange(self.queries(x, rotation), "b n (g q) e -> (b g) n q e", g=groups)
+        seen = repeat(mask, "(g q) k -> (b g) 1 q k", b=b, g=groups)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        return self.to_out(rearrange(out, "(b g) n q e -> b (g q) (n e)", b=b))

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -87,7 +88,11 @@ def _place(slot: tuple[int, int, int], slots: Grid, frames: int) -> int:
 
 
 class RingCache:
-    """Keys and values of one decoder layer."""
+    """Keys and values of one decoder layer, those of a slot side by side in memory.
+
+    Attributes:
+        states: ``(b, places, 2, n, e)``, keys before values.
+    """
 
     def __init__(
         self,
@@ -101,9 +106,8 @@ class RingCache:
         self._slots = slots = slot_grid(target_grid)
         self._frames = ring_frames(slots, config.decoder_sight.extent)
         places = self._frames * slots.h * slots.w
-        shape = (batch, config.num_heads, places, config.head_dim)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        shape = (batch, places, 2, config.num_heads, config.head_dim)
+        self.states = torch.zeros(shape, dtype=dtype, device=device)
 
     def write(
         self,
@@ -112,8 +116,7 @@ class RingCache:
         value: Float[Tensor, "b n m e"],
     ) -> None:
         """Store the keys and values of a pass."""
-        self.keys[:, :, places] = key
-        self.values[:, :, places] = value
+        self.states.index_copy_(1, places, _side_by_side(key, value))
 
     def fill(
         self, rows: slice, key: Float[Tensor, "b n t e"], value: Float[Tensor, "b n t e"]
@@ -122,17 +125,24 @@ class RingCache:
 
         Frames that nobody will see any more are left out.
         """
-        slots = self._slots
-        num_frames = key.shape[2] // (slots.h * slots.w)
+        size = self._slots.h * self._slots.w
+        num_frames = key.shape[2] // size
         for frame in range(max(0, num_frames - self._frames), num_frames):
-            first = _place((frame, 0, 0), slots, self._frames)
-            own = slice(first, first + slots.h * slots.w)
-            here = slice(frame * slots.h * slots.w, (frame + 1) * slots.h * slots.w)
-            self.keys[rows, :, own] = key[:, :, here]
-            self.values[rows, :, own] = value[:, :, here]
+            first = _place((frame, 0, 0), self._slots, self._frames)
+            here = slice(frame * size, (frame + 1) * size)
+            states = _side_by_side(key[:, :, here], value[:, :, here])
+            self.states[rows, first : first + size] = states
 
     def read(
         self, places: Int[Tensor, "g k"]
-    ) -> tuple[Float[Tensor, "b n g k e"], Float[Tensor, "b n g k e"]]:
-        """The keys and values that the slots of a pass see."""
-        return self.keys[:, :, places], self.values[:, :, places]
+    ) -> tuple[Float[Tensor, "bg n k e"], Float[Tensor, "bg n k e"]]:
+        """The keys and values that the slots of a pass see, for each row and group of slots."""
+        seen = self.states.index_select(1, places.flatten())
+        key, value = rearrange(seen, "b (g k) two n e -> two (b g) n k e", g=len(places))
+        return key, value
+
+
+def _side_by_side(
+    key: Float[Tensor, "b n m e"], value: Float[Tensor, "b n m e"]
+) -> Float[Tensor, "b m two n e"]:
+    return rearrange([key, value], "two b n m e -> b m two n e")

@@ -218,8 +218,7 @@ def test_a_slot_that_nobody_will_read_again_may_be_poisoned(kind, schedule):
             last_reader |= dict.fromkeys(seen_slots(slot, slots, sight), number)
     stepper, found = Stepper(model, [context], grid), torch.zeros(2, grid.num_cells, 64).double()
     for ring in stepper.rings:
-        ring.keys.fill_(math.nan)
-        ring.values.fill_(math.nan)
+        ring.states.fill_(math.nan)
     holders, num_poisoned = {}, 0
     with torch.inference_mode():
         for number, step in enumerate(passes):
@@ -230,7 +229,7 @@ def test_a_slot_that_nobody_will_read_again_may_be_poisoned(kind, schedule):
             done = [p for p, slot in holders.items() if last_reader.get(slot, -1) <= number]
             num_poisoned += len(done)
             for ring in stepper.rings:
-                ring.keys[:, :, done] = ring.values[:, :, done] = math.nan
+                ring.states[:, done] = math.nan
         expected = model.decoder(tokens, context).flatten(1, 3)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     assert num_poisoned > slots.num_cells
