@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -9,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuwa_model.attention import axial_mask, nearby_mask
-from nuwa_model.config import NuwaConfig
 from nuwa_model.decoder import PREDICTED, slot_grid
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError, GridError
@@ -20,8 +18,8 @@ from nuwa_model.generation.sampling import draw
 from nuwa_model.generation.schedule import plan_passes, ring_frames, seen_slots
 from nuwa_model.generation.stepper import Stepper
 from nuwa_model.grid import Extent, Grid
-from nuwa_model.model import Nuwa
 from nuwa_model.sight import sight_of
+from tests.nuwa_model.tiny_model import make_context, make_model
 
 WINDOW = Extent(3, 3, 3)
 NEARBY, FULL, AXIAL = (sight_of(kind, WINDOW) for kind in ("nearby", "full", "axial"))
@@ -98,34 +96,6 @@ def test_a_slot_is_decoded_from_what_it_sees_in_training(grid, sight):
         seen = [*seen_slots(slot, slots, sight), slot]
         numbers = [(f * slots.h + r) * slots.w + c for f, r, c in seen]
         assert numbers == mask[number].nonzero().flatten().tolist()
-
-
-def make_model(grid, extent, seed=0, **settings):
-    """A tiny model in float64 whose logits are far from equal."""
-    torch.manual_seed(seed)
-    config = replace(
-        NuwaConfig(),
-        dim=24,
-        num_heads=2,
-        text_length=4,
-        target_grid=grid,
-        extent=extent,
-        **settings,
-    )
-    model = Nuwa(config).double().eval()
-    with torch.no_grad():
-        model.decoder.head.project_out.weight.mul_(100)
-    return model
-
-
-def make_context(model, is_sketch, batch=2, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    grid = model.config.target_grid if is_sketch else model.config.text_grid
-    tokens = torch.randint(32, (batch, *grid), generator=generator)
-    mask = torch.ones(batch, grid.num_cells, dtype=torch.bool)
-    mask[0, grid.num_cells // 2 + 1 :] = is_sketch
-    with torch.no_grad():
-        return model.encoder(tokens, mask, is_sketch=is_sketch)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,0 +1,88 @@
+"""Videos longer than those a model was trained on, window by window."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from nuwa_model.encoder import Context
+from nuwa_model.errors import GridError
+from nuwa_model.generation.sample import Request, decode_waves
+from nuwa_model.model import Nuwa
+
+
+def generate_frames(
+    model: Nuwa, condition: Context, asked: Request, *, num_frames: int
+) -> Iterator[Int[Tensor, "b h w"]]:
+    """Decode a video of any length, and hand on each frame as soon as its last cell is drawn.
+
+    The target's grid is a window: when it is full, its last ⌊s/2⌋ frames become the given first
+    frames of the next one, which is what V2V is trained for. Memory depends on the window and not
+    on the number of frames, and a video no longer than a window is the one ``generate`` draws. What
+    is more than one window back is forgotten, and a condition says the same in every window: that a
+    scene stays itself, or a motion goes on as the text says, is not promised.
+
+    Args:
+        model: The transformer, in evaluation mode.
+        condition: Encoded by ``model.encoder``, one row a sample; a text or nothing.
+        asked: For one window; ``known`` is for the first.
+        num_frames: How many to decode, given ones included.
+
+    Yields:
+        Tokens of one frame.
+
+    Raises:
+        GridError: No frames are asked for, the window has a single frame, or a sketch, which lasts
+            for one window, is to last for more.
+        ConfigError: As ``generate`` says.
+    """
+    _check_length(condition, asked, num_frames)
+    grid, kept, first = asked.target_grid, asked.target_grid.s // 2, 0
+    window = replace(asked, target_grid=grid._replace(s=min(grid.s, num_frames)))
+    while True:
+        frames: list[Int[Tensor, "b h w"]] = []
+        for frame in _frames(model, condition, window):
+            if first == 0 or len(frames) >= kept:
+                yield frame
+            frames.append(frame)
+        first += grid.s - kept
+        left = num_frames - first
+        if left <= kept:
+            return
+        known = torch.full((len(frames[0]), min(grid.s, left), grid.h, grid.w), -1)
+        known[:, :kept] = torch.stack(frames[-kept:], dim=1)
+        window = replace(
+            window,
+            target_grid=grid._replace(s=known.shape[1]),
+            known=known,
+            first_cell=first * grid.h * grid.w,
+        )
+
+
+def _frames(model: Nuwa, condition: Context, window: Request) -> Iterator[Int[Tensor, "b h w"]]:
+    """The frames of one window, each as soon as it is whole."""
+    s, h, w = window.target_grid
+    batch, device = len(condition.states), condition.states.device
+    tokens = torch.empty(batch, s, h * w, dtype=torch.long, device=device)
+    missing, frame = torch.full((s,), h * w, device=device), 0
+    for wave in decode_waves(model, condition, window):
+        tokens.flatten(1)[:, wave.cells] = wave.tokens
+        missing -= torch.bincount(wave.cells // (h * w), minlength=s)
+        while frame < s and missing[frame] == 0:
+            yield tokens[:, frame].reshape(batch, h, w).clone()
+            frame += 1
+
+
+def _check_length(condition: Context, asked: Request, num_frames: int) -> None:
+    s = asked.target_grid.s
+    if num_frames < 1:
+        raise GridError(f"A video of {num_frames} frames was asked for; at least 1 is needed.")
+    if num_frames > s == 1:
+        raise GridError(f"A window of one frame remembers nothing: {num_frames} need a larger one.")
+    if num_frames > s and condition.mask is None:
+        raise GridError(
+            f"A sketch of {condition.grid.s} frames says nothing of the {num_frames} that were "
+            f"asked for: generate at most {s}, or go on from the last frames with a text."
+        )
