@@ -1,6 +1,6 @@
 """The encoder: self-attention over the condition, nearby as in NÜWA Eq. 14 by default."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
@@ -28,6 +28,20 @@ class Context:
     grid: Grid
     extent: Extent
     mask: Bool[Tensor, "b t"] | None
+
+    def __len__(self) -> int:
+        """Rows of the batch."""
+        return len(self.states)
+
+    def rows(self, which: slice) -> "Context":
+        """Some rows of the batch."""
+        mask = None if self.mask is None else self.mask[which]
+        return replace(self, states=self.states[which], mask=mask)
+
+    def repeated(self, times: int) -> "Context":
+        """Each row so many times, one after another."""
+        mask = None if self.mask is None else self.mask.repeat_interleave(times, dim=0)
+        return replace(self, states=self.states.repeat_interleave(times, dim=0), mask=mask)
 
 
 class EncoderLayer(nn.Module):

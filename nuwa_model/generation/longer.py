@@ -64,7 +64,7 @@ def generate_frames(
 def _frames(model: Nuwa, condition: Context, window: Request) -> Iterator[Int[Tensor, "b h w"]]:
     """The frames of one window, each as soon as it is whole."""
     s, h, w = window.target_grid
-    batch, device = len(condition.states), condition.states.device
+    batch, device = len(condition), condition.states.device
     tokens = torch.empty(batch, s, h * w, dtype=torch.long, device=device)
     missing, frame = torch.full((s,), h * w, device=device), 0
     for wave in decode_waves(model, condition, window):

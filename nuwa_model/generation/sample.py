@@ -1,7 +1,7 @@
 """Tokens from a model: cached decoding in waves, the same samples as one token at a time."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -124,13 +124,13 @@ def generate(
             seed=seed, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
         ),
         known=None if known is None else known.repeat_interleave(num_samples, dim=0),
-        unconditional=None if unconditional is None else _repeat(unconditional, num_samples),
+        unconditional=None if unconditional is None else unconditional.repeated(num_samples),
         schedule=schedule,
         sample_ids=sample_ids,
     )
-    condition = _repeat(condition, num_samples)
+    condition = condition.repeated(num_samples)
     tokens = torch.empty(
-        len(condition.states),
+        len(condition),
         target_grid.num_cells,
         dtype=torch.long,
         device=condition.states.device,
@@ -152,7 +152,7 @@ def decode_waves(model: Nuwa, condition: Context, asked: Request) -> Iterator[Wa
     """
     _check_request(model, condition, asked)
     grid, sight = asked.target_grid, model.config.decoder_sight
-    batch, device = len(condition.states), condition.states.device
+    batch, device = len(condition), condition.states.device
     known = torch.full((batch, *grid), -1) if asked.known is None else asked.known
     given = rearrange(known.to(device), "b s h w -> b (s h w)")
     sample_ids = torch.arange(batch) if asked.sample_ids is None else asked.sample_ids
@@ -180,21 +180,13 @@ def decode_waves(model: Nuwa, condition: Context, asked: Request) -> Iterator[Wa
         yield Wave(cells, tokens[:, cells], is_drawn, number, of)
 
 
-def _repeat(context: Context, times: int) -> Context:
-    """Each row so many times, one after another."""
-    if times == 1:
-        return context
-    mask = None if context.mask is None else context.mask.repeat_interleave(times, dim=0)
-    return replace(context, states=context.states.repeat_interleave(times, dim=0), mask=mask)
-
-
 def _num_given(given: Int[Tensor, "b t"]) -> int:
     """Leading cells that every sample was given."""
     return int((given >= 0).all(dim=0).long().cumprod(dim=0).sum())
 
 
 def _check_request(model: Nuwa, condition: Context, asked: Request) -> None:
-    grid, largest, batch = asked.target_grid, model.config.target_grid, len(condition.states)
+    grid, largest, batch = asked.target_grid, model.config.target_grid, len(condition)
     if any(size > limit for size, limit in zip(grid, largest, strict=True)) or min(grid) < 1:
         raise GridError(
             f"A target of {tuple(grid)} is larger than the model's {tuple(largest)}, or empty."

@@ -48,7 +48,7 @@ class Stepper:
         self._contexts = contexts
         self._grid = target_grid
         self._table = model.decoder.embedding.table()
-        batch = sum(len(context.states) for context in contexts)
+        batch = sum(len(context) for context in contexts)
         states = contexts[0].states
         self.rings = [
             RingCache(model.config, target_grid, batch, dtype=states.dtype, device=states.device)
@@ -140,8 +140,8 @@ def _with_rows(contexts: Sequence[Context]) -> Iterator[tuple[slice, Context]]:
     """Each context and its rows of the batch."""
     start = 0
     for context in contexts:
-        yield slice(start, start + len(context.states)), context
-        start += len(context.states)
+        yield slice(start, start + len(context)), context
+        start += len(context)
 
 
 def _condition_mask(

@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
 from nuwa_model.export import Export
-from nuwa_model.generation.sample import Wave, generate
+from nuwa_model.generation.candidates import generate_best
+from nuwa_model.generation.sample import Wave
 from nuwa_model.generation.sampling import Sampling
 from nuwa_model.generation.schedule import Schedule
 from nuwa_model.tasks import NONE_TEXT, Task, get_task
@@ -46,6 +47,7 @@ def synthesize(
     sampling: Sampling | None = None,
     schedule: Schedule = "wavefront",
     sample_ids: Int[Tensor, " b"] | None = None,
+    num_candidates: int = 1,
     on_wave: Callable[[Wave], None] = lambda _wave: None,
 ) -> Synthesis:
     """Generate a batch of samples of one of the eight tasks.
@@ -60,10 +62,12 @@ def synthesize(
         sampling: How tokens are drawn. Guidance is for tasks that read text.
         schedule: ``wavefront``, or ``sequential`` for the same samples one token at a time.
         sample_ids: Number of each sample in its set, for the noise; default 0, 1, ….
+        num_candidates: Draw so many of each sample and keep the one that fits its text best
+            (``candidates.text_fit``); the paper kept one of 60.
         on_wave: Called with the cells of each pass as soon as they are drawn.
 
     Raises:
-        ConfigError: The task's input is missing.
+        ConfigError: The task's input is missing, or candidates of a task that reads no text.
         UnknownNameError: There is no such task.
         GridError: Tokens do not fill the model's grids.
     """
@@ -71,15 +75,23 @@ def synthesize(
     sampling = sampling or Sampling()
     if row.condition != "text":
         sampling = replace(sampling, guidance=1.0)
+    if num_candidates != 1 and (row.condition != "text" or num_candidates < 1):
+        raise ConfigError(
+            f"{num_candidates} candidates of {row.name}: at least 1, and only a task that reads a "
+            "text has more, since they are ranked by how well they fit it."
+        )
     config = export.model.config
     grid = config.target_grid if row.target == "video" else config.image_grid
     context = encode_condition(export, row, texts=texts, sketches=sketches, known=known)
-    samples = generate(
+    empty = _encode_texts(export, [NONE_TEXT]).repeated(len(context))
+    samples = generate_best(
         export.model,
         context,
+        empty=empty,
+        num_candidates=num_candidates,
         target_grid=grid,
         known=known,
-        unconditional=_unconditional(export, context, sampling.guidance),
+        unconditional=None if sampling.guidance == 1 else empty,
         schedule=schedule,
         sample_ids=sample_ids,
         on_wave=on_wave,
@@ -129,12 +141,3 @@ def _encode_texts(export: Export, texts: Sequence[str]) -> Context:
     tokens, mask = export.text.encode(list(texts))
     condition = rearrange(tokens, "b l -> b l 1 1").to(device)
     return export.model.encoder(condition, mask.to(device), is_sketch=False)
-
-
-def _unconditional(export: Export, context: Context, guidance: float) -> Context | None:
-    if guidance == 1:
-        return None
-    empty = _encode_texts(export, [NONE_TEXT])
-    batch = len(context.states)
-    mask = None if empty.mask is None else repeat(empty.mask, "1 l -> b l", b=batch)
-    return replace(empty, states=repeat(empty.states, "1 l d -> b l d", b=batch), mask=mask)
