@@ -1,62 +1,279 @@
-"""Wavefront decoding against one token at a time: same weights, same tokens, one run.
+"""Wavefront decoding against one token at a time and against nuwa-pytorch, in one run.
 
-python benchmarks/bench_generation.py [--depth 4] [--dim 256] [--grid 10 8 8] [--batch 1]
+THP_MEM_ALLOC_ENABLE=1 python benchmarks/bench_generation.py [--only steps paper peer length]
+    [--depth 8] [--dim 512]
+
+``steps``: the same weights, waves against our own sequential decoding with its cache, an image and
+a video. Beside each stands what the products of the weights alone would take, pass by pass: no
+decoder with these schedules is faster. ``paper``: the same at the paper's size, in bfloat16; one
+token at a time is timed at 64 tokens spread over the grid, since all would take minutes. ``peer``:
+512 tokens against nuwa-pytorch's ``generate`` (``make peers``) at equal depth, width, heads and
+frames, without guidance. ``length``: time of a frame and peak memory of videos of 10, 100 and 1,000
+frames.
 """
 
 import argparse
 import json
-import time
+import os
+from collections import Counter
+from functools import cache, partial
 
+import peers
 import torch
+import torch.nn.functional as F
+from bench_train_step import TokensOnly
+from clock import timed
+from torch import nn
+from turns import device, peak, race, reset_peak, synchronize
 
 from nuwa_model.config import NuwaConfig
-from nuwa_model.generation import Sampling, generate
+from nuwa_model.generation import Request, Sampling, generate, generate_frames
+from nuwa_model.generation.cache import plan_pass
 from nuwa_model.generation.schedule import plan_passes
+from nuwa_model.generation.stepper import Stepper
 from nuwa_model.grid import Grid
 from nuwa_model.model import Nuwa
+from nuwa_model.presets import PRESETS
+from pipelines import memory
+
+IMAGE, VIDEO = Grid(1, 21, 21), Grid(10, 21, 21)
+CODEBOOK = {"codebook_size": 12_288, "codebook_dim": 256, "text_length": 77}
+WANTED = {  # times as fast as one token at a time
+    ("cpu", torch.float32): {IMAGE: 4, VIDEO: 10},
+    ("cpu", torch.bfloat16): {IMAGE: 5, VIDEO: 18},
+    ("cuda", torch.float32): {IMAGE: 6, VIDEO: 35},
+    ("cuda", torch.bfloat16): {IMAGE: 6, VIDEO: 35},
+}
+WAYS = ("wavefront", "sequential")
+SPREAD = 64
+SEED = Sampling(seed=1)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--dim", type=int, default=256)
-    parser.add_argument("--grid", type=int, nargs=3, default=(10, 8, 8))
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--depth", type=int, default=8)
+    parser.add_argument("--dim", type=int, default=512)
     arguments = parser.parse_args()
-    grid = Grid(*arguments.grid)
-    torch.manual_seed(0)
-    model = Nuwa(
-        NuwaConfig(
-            dim=arguments.dim,
-            num_heads=arguments.dim // 64,
-            decoder_depth=arguments.depth,
-            target_grid=grid,
-        )
-    ).eval()
-    text = torch.randint(1, 100, (arguments.batch, *model.config.text_grid))
-    with torch.inference_mode():
-        mask = torch.ones(arguments.batch, model.config.text_length, dtype=torch.bool)
-        context = model.encoder(text, mask, is_sketch=False)
-    for schedule in ("wavefront", "sequential"):  # plans are made once in a process
-        plan_passes(grid, model.config.decoder_sight, schedule)
-    seconds, tokens, steps = {}, {}, {}
-    for schedule in ("wavefront", "sequential"):
-        started = time.perf_counter()
-        samples = generate(
-            model, context, target_grid=grid, sampling=Sampling(seed=1), schedule=schedule
-        )
-        seconds[schedule] = time.perf_counter() - started
-        tokens[schedule], steps[schedule] = samples.tokens, samples.num_steps
-    same = torch.equal(tokens["wavefront"], tokens["sequential"])
-    ratio = seconds["sequential"] / seconds["wavefront"]
-    bound = steps["sequential"] / steps["wavefront"]
+    shape = {
+        "dim": arguments.dim,
+        "num_heads": arguments.dim // 64,
+        "decoder_depth": arguments.depth,
+        "encoder_depth": 2,
+    }
+    told = {part: PARTS[part](shape) for part in arguments.only}
+    print(json.dumps({"device": device().type, **told}))
+
+
+def steps(shape):
+    """Waves against our own sequential decoding, whole."""
+    config = NuwaConfig(**shape, **CODEBOOK, target_grid=VIDEO)
+    told = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = made(config, dtype)
+        print(f"\n{config.decoder_depth} layers of {config.dim}, {name(dtype)}, {device().type}")
+        for grid in (IMAGE, VIDEO):
+            wave, one_by_one = (partial(decode, model, grid, way) for way in WAYS)
+            wave_s = best_of(3, wave)
+            one_by_one_s = timed(one_by_one)
+            wanted = WANTED[device().type, dtype][grid]
+            told.append(compare(model, grid, wave_s, one_by_one_s, wanted))
+    return told
+
+
+def paper(_shape):
+    """The paper's size, random weights."""
+    started = reset_peak()
+    model = made(PRESETS["nuwa_870m"], torch.bfloat16)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    print(f"\nnuwa_870m, bfloat16, {weights / 2**30:.1f} GiB of weights (paper: 50 s an image)")
+    told = []
+    for grid in (IMAGE, VIDEO):
+        wave = best_of(2, partial(decode, model, grid, "wavefront"))
+        told.append(compare(model, grid, wave, spread_over(model, grid), 30))
+        print(f"    {(peak() - started) / 2**30:.1f} GiB in all, weights included")
+    return told
+
+
+def compare(model, grid, wave, one_by_one, wanted):
+    """Print one line of times, with what products alone would take."""
+    products = {way: products_of(model, grid, way) for way in WAYS}
+    told = {
+        "grid": grid,
+        "seconds": wave,
+        "ratio": one_by_one / wave,
+        "bound": one_by_one / products["wavefront"],
+        "share": products["wavefront"] / wave,
+    }
     print(
-        f"grid {tuple(grid)}, {arguments.depth} layers of {arguments.dim}, batch {arguments.batch}"
+        f"  {tuple(grid)}: {num_passes(model, grid, 'wavefront')} passes in {wave:.2f} s, "
+        f"{grid.num_cells} tokens one by one in {one_by_one:.2f} s: ×{told['ratio']:.1f} (wanted "
+        f"×{wanted})\n    products alone {products['wavefront']:.2f} s and "
+        f"{products['sequential']:.2f} s: {told['share']:.0%} of the waves' time; with no other "
+        f"work in a wave ×{told['bound']:.1f}"
     )
-    for schedule in seconds:
-        print(f"  {schedule:<11} {steps[schedule]:>5} steps {seconds[schedule]:8.2f} s")
-    print(f"  {ratio:.1f} times as fast; fewer steps by {bound:.1f}; same tokens: {same}")
-    print(json.dumps({"ratio": ratio, "bound": bound, "same_tokens": same, "seconds": seconds}))
+    return told
+
+
+def made(config, dtype):
+    torch.manual_seed(0)
+    memory.keep_freed()
+    return Nuwa(config).to(device(), dtype).eval()
+
+
+@cache
+def condition(model):
+    length = model.config.text_length
+    text = torch.randint(1, 100, (1, length, 1, 1), device=device())
+    mask = torch.ones(1, length, dtype=torch.bool, device=device())
+    with torch.inference_mode():
+        return model.encoder(text, mask, is_sketch=False)
+
+
+def decode(model, grid, schedule):
+    generate(model, condition(model), target_grid=grid, schedule=schedule, seed=SEED.seed)
+    synchronize()
+
+
+def best_of(rounds, work):
+    work()  # makes the plans
+    return min(timed(work) for _ in range(rounds))
+
+
+def num_passes(model, grid, schedule):
+    return len(plan_passes(grid, model.config.decoder_sight, schedule))
+
+
+@torch.inference_mode()
+def spread_over(model, grid):
+    """Seconds of one token at a time, from some of the passes."""
+    sight = model.config.decoder_sight
+    passes = plan_passes(grid, sight, "sequential")
+    plans = [plan_pass(step, grid, sight, device()) for step in passes[:: len(passes) // SPREAD]]
+    stepper = Stepper(model, [condition(model)], grid)
+    tokens = torch.zeros(1, grid.num_cells, dtype=torch.long, device=device())
+
+    def step_all():
+        for plan in plans:
+            stepper.step(plan, tokens).argmax(dim=-1)
+        synchronize()
+
+    step_all()
+    return timed(step_all) * len(passes) / len(plans)
+
+
+@torch.inference_mode()
+def products_of(model, grid, schedule):
+    """Seconds that the weights' products take, if nothing else is done in a pass."""
+    sizes = Counter(
+        len(step.slots) for step in plan_passes(grid, model.config.decoder_sight, schedule)
+    )
+    weights = [m.weight for m in model.decoder.layers.modules() if isinstance(m, nn.Linear)]
+    keys = {id(layer.cross_attention.to_key_value.weight) for layer in model.decoder.layers}
+    weights = [w for w in weights if id(w) not in keys]  # those of the condition are made once
+    weights += [model.decoder.head.project_out.weight, model.decoder.embedding.table()]
+    seconds = 0.0
+    for size, count in sizes.items():
+        inputs = {
+            w.shape[1]: torch.randn(size, w.shape[1], device=device(), dtype=w.dtype)
+            for w in weights
+        }
+
+        def multiply(inputs=inputs):
+            for weight in weights:
+                F.linear(inputs[weight.shape[1]], weight)
+            synchronize()
+
+        multiply()
+        seconds += count * min(timed(multiply) for _ in range(3))
+    return seconds
+
+
+def peer(shape):
+    """512 tokens, as few as nuwa-pytorch's way through them allows."""
+    config = NuwaConfig(**shape, **CODEBOOK, target_grid=Grid(8, 8, 8))
+    os.environ["TQDM_DISABLE"] = "1"  # read when its process imports that
+    contestants = {"ours": (our_decoding, config), "nuwa-pytorch 0.7.8": (their_decoding, config)}
+    found = race(contestants, rounds=1)
+    print(f"\n{tuple(config.target_grid)}, {config.decoder_depth} layers of {config.dim}, float32")
+    for contestant, (seconds, used, problem) in found.items():
+        print(f"  {contestant:<20} {problem or f'{seconds:7.2f} s, {used:5.0f} MiB'}")
+    if any(problem for *_, problem in found.values()):
+        return None
+    ours, theirs = (seconds for seconds, *_ in found.values())
+    print(f"  ×{theirs / ours:.0f} (wanted ×300)")
+    return {"ratio": theirs / ours}
+
+
+def our_decoding(config):
+    model = made(config, torch.float32)
+    return partial(decode, model, config.target_grid, "wavefront")
+
+
+def their_decoding(config):
+    nuwa = peers.nuwa_pytorch()
+    if nuwa is None:
+        raise FileNotFoundError(peers.HINT)
+    torch.manual_seed(0)
+    model = nuwa.NUWA(
+        dim=config.dim,
+        vae=Tokens(config),
+        max_video_frames=config.target_grid.s,
+        text_num_tokens=config.text_vocabulary,
+        text_max_seq_len=config.text_length,
+        text_enc_depth=config.encoder_depth,
+        text_enc_heads=config.num_heads,
+        text_enc_dim_head=config.head_dim,
+        enc_reversible=True,  # its other encoder takes no positions, and fails
+        dec_depth=config.decoder_depth,
+        dec_heads=config.num_heads,
+        dec_dim_head=config.head_dim,
+        sparse_3dna_kernel_size=tuple(config.extent),
+    ).to(device())
+    text = torch.randint(1, 100, (1, config.text_length), device=device())
+    return partial(model.eval().generate, text=text, cond_scale=1.0)
+
+
+class Tokens(TokensOnly):
+    """What it asks of a tokenizer when it generates: here pixels are left out."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.codebook = torch.zeros(config.codebook_size, 1, device=device())
+
+    def decode(self, codes):
+        return codes
+
+
+def length(_shape):
+    """Time of a frame, and memory, against the length of a video; window by window."""
+    found = race({n: (long_video, n) for n in (10, 100, 1000)}, rounds=1)
+    print("\nvideos of 8×8 tokens a frame, windows of 10 frames, 2 layers of 128")
+    told = []
+    for frames, (seconds, used, problem) in found.items():
+        print(f"  {frames:>5} frames: {problem or f'{seconds / frames * 1e3:6.1f} ms a frame, '}"
+              f"{used:5.1f} MiB above the weights")  # fmt: skip
+        told.append({"frames": frames, "ms": seconds / frames * 1e3, "memory": used})
+    return told
+
+
+def long_video(num_frames):
+    grid = Grid(10, 8, 8)
+    model = made(NuwaConfig(dim=128, num_heads=2, target_grid=grid), torch.float32)
+    asked = Request(target_grid=grid, sampling=SEED)
+
+    def decode_all():
+        made = generate_frames(model, condition(model), asked, num_frames=num_frames)
+        assert sum(1 for _ in made) == num_frames
+
+    return decode_all
+
+
+def name(dtype):
+    return str(dtype).removeprefix("torch.")
+
+
+PARTS = {"steps": steps, "paper": paper, "peer": peer, "length": length}
 
 
 if __name__ == "__main__":
