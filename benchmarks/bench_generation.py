@@ -118,7 +118,10 @@ def compare(model, grid, wave, one_by_one, wanted):
 def made(config, dtype):
     torch.manual_seed(0)
     memory.keep_freed()
-    return Nuwa(config).to(device(), dtype).eval()
+    torch.set_default_dtype(dtype)  # so that a large model is never there twice
+    model = Nuwa(config).to(device()).eval()
+    torch.set_default_dtype(torch.float32)
+    return model
 
 
 @cache
