@@ -86,7 +86,7 @@ def export_name(run: str, training: TrainingConfig) -> str:
 
 def samples_name(config: RunConfig, export: str) -> str:
     """The sample set that ``config.generation`` draws from the export of that name."""
-    return f"samples-{config_hash(config.generation, export)}"
+    return f"samples-{config_hash(config.generation.as_dict(), export)}"
 
 
 def _run_hash(config: RunConfig, training: TrainingConfig, *more: str) -> str:

@@ -1,7 +1,7 @@
 """Settings of what is sampled."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from nuwa_model.errors import ConfigError, refuse_outside
 from nuwa_model.tasks import get_task
@@ -21,6 +21,8 @@ class GenerationConfig:
         top_k: Keep this many tokens; 0 keeps all.
         top_p: Keep the likeliest tokens of this total probability.
         guidance: Strength of classifier-free guidance; 1 is none.
+        num_candidates: Draw so many of each sample of a task that reads text, and keep the one that
+            fits its text best; the paper kept one of 60.
         given_frames: First frames that V2V and TV2V are given.
         schedule: ``wavefront`` or ``sequential``; both draw the same samples.
         seed: Of the noise.
@@ -34,6 +36,7 @@ class GenerationConfig:
     top_k: int = 0
     top_p: float = 0.95
     guidance: float = 2.0
+    num_candidates: int = 1
     given_frames: int = 1
     schedule: Literal["wavefront", "sequential"] = "wavefront"
     seed: int = 0
@@ -49,9 +52,15 @@ class GenerationConfig:
             top_k=ANY,
             top_p=SHARE,
             guidance=ANY,
+            num_candidates=SOME,
             given_frames=SOME,
         )
         for name in self.tasks:
             get_task(name)
         if not self.tasks:
             raise ConfigError("generation.tasks must name at least one task, e.g. [T2V].")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, which names are made of, without an unused later one."""
+        fields = asdict(self)
+        return {k: v for k, v in fields.items() if (k, v) != ("num_candidates", 1)}

@@ -63,6 +63,7 @@ class Generator:
             known=part.known,
             sampling=_sampling(self._generation),
             schedule=self._generation.schedule,
+            num_candidates=self._generation.num_candidates if part.task.condition == "text" else 1,
             sample_ids=torch.arange(start, start + len(part.clip_ids), device=self._device),
         )
         seconds = time.monotonic() - started
