@@ -16,12 +16,13 @@ _MOTIONS = (
     "{speed} a {color} {shape} moves {toward}",
     "the {color} {shape} goes {toward} {speed}",
 )
-_TOWARD = {
+TOWARD = {
     "left": ("left", "to the left"),
     "right": ("right", "to the right"),
     "up": ("up", "upwards"),
     "down": ("down", "downwards"),
 }
+"""Direction to the ways it is told, the same ones for all in the same order."""
 
 
 class Attributes(NamedTuple):
@@ -76,5 +77,5 @@ def _tell(thing: Thing, rng: np.random.Generator) -> str:
         color=thing.color,
         shape=thing.shape,
         speed=thing.speed,
-        toward=pick(rng, _TOWARD[thing.direction]),
+        toward=pick(rng, TOWARD[thing.direction]),
     )
