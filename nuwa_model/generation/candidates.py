@@ -1,21 +1,40 @@
-"""Several candidates of each sample, and the one that fits its text best."""
+"""Several candidates of each sample, and the one that fits best what is given."""
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nuwa_model.encoder import Context
 from nuwa_model.generation.sample import Samples, generate
 from nuwa_model.model import Nuwa
 
-Scorer = Callable[[Int[Tensor, "b s h w"], Context, Context], Float[Tensor, " b"]]
-"""How well tokens fit a condition, given that condition and the empty one; more is better."""
+class Scorer(Protocol):
+    """Says how good candidates are; more is better."""
+
+    def __call__(
+        self,
+        tokens: Int[Tensor, "b s h w"],
+        is_given: Bool[Tensor, "b s h w"],
+        condition: Context,
+        empty: Context,
+    ) -> Float[Tensor, " b"]:
+        """Score each row.
+
+        Args:
+            tokens: Of the candidates.
+            is_given: Which of them were not drawn.
+            condition: Of each candidate.
+            empty: The empty condition of each.
+        """
+
 
 _AT_ONCE = 64
+_MOST_LOGITS = 1 << 24
 
 
 def generate_best(
@@ -37,7 +56,7 @@ def generate_best(
         empty: The encoded empty condition, as many rows.
         num_candidates: For each sample; candidate *k* of sample *i* has the noise of sample
             ``i · num_candidates + k``.
-        scorer: Says which is best; by default ``text_fit`` of the model itself.
+        scorer: Says which is best; by default ``fit`` of the model itself.
         known: Tokens that are given, −1 where free.
         sample_ids: Number of each sample in its set, for the noise; default 0, 1, ….
         settings: Others of ``generate``.
@@ -48,8 +67,11 @@ def generate_best(
     if num_candidates == 1:
         return generate(model, condition, known=known, sample_ids=sample_ids, **settings)
     batch, device = len(condition), condition.states.device
-    scorer = scorer or (lambda *given: text_fit(model, *given))
+    scorer = scorer or partial(fit, model)
     ids = torch.arange(batch, device=device) if sample_ids is None else sample_ids.to(device)
+    is_given = torch.zeros(batch, *settings["target_grid"], dtype=torch.bool)
+    if known is not None:
+        is_given = known >= 0
     best = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
     tokens, num_steps = None, 0
     at_once = max(1, _AT_ONCE // batch)
@@ -63,8 +85,13 @@ def generate_best(
             sample_ids=(ids[:, None] * num_candidates + numbers).flatten(),
             **settings,
         )
-        both = [context.repeated(len(numbers)) for context in (condition, empty)]
-        scores = rearrange(scorer(drawn.tokens, *both).double(), "(b n) -> b n", b=batch)
+        scores = scorer(
+            drawn.tokens,
+            is_given.to(device).repeat_interleave(len(numbers), dim=0),
+            condition.repeated(len(numbers)),
+            empty.repeated(len(numbers)),
+        )
+        scores = rearrange(scores.double(), "(b n) -> b n", b=batch)
         candidates = rearrange(drawn.tokens, "(b n) s h w -> b n s h w", b=batch)
         highest, which = scores.max(dim=1)
         winner = candidates[torch.arange(batch, device=device), which]
@@ -76,32 +103,38 @@ def generate_best(
 
 
 @torch.inference_mode()
-def text_fit(
-    model: Nuwa, tokens: Int[Tensor, "b s h w"], condition: Context, empty: Context
+def fit(
+    model: Nuwa,
+    tokens: Int[Tensor, "b s h w"],
+    is_given: Bool[Tensor, "b s h w"],
+    condition: Context,
+    empty: Context,
 ) -> Float[Tensor, " b"]:
-    """How much likelier the tokens are with their condition than without, in nats.
+    """How well drawn tokens fit their condition, and the given tokens fit what was drawn, in nats.
 
-    The logarithm of p(tokens | condition) / p(tokens), by the model's own reckoning: what is likely
-    anyway, such as a plain background, earns nothing. It needs no other network.
+    Drawn cells count log p(token | condition) − log p(token), by the model's own reckoning: what is
+    likely anyway, such as a plain background, earns nothing. Given cells count log p(token |
+    condition), each after all cells before it. A hole is drawn without a look at what is known
+    below it; drawn often enough and weighed by how likely that makes what is known, it is drawn as
+    if it had been seen (sampling importance resampling, Rubin 1988). No other network is needed.
     """
-    fits = []
-    for row, target in enumerate(tokens):  # logits of one sample at a time: they are large
-        one = slice(row, row + 1)
-        with_it, without = (
-            _log_likelihood(model, target[None], context.rows(one))
+    scores = []
+    rows = max(1, _MOST_LOGITS // (tokens[0].numel() * model.config.codebook_size))
+    for start in range(0, len(tokens), rows):
+        part = slice(start, start + rows)
+        told, untold = (
+            _log_likelihood(model, tokens[part], context.rows(part))
             for context in (condition, empty)
         )
-        fits.append(with_it - without)
-    return torch.stack(fits)
+        scores.append((told - untold.masked_fill(is_given[part], 0)).sum(dim=(1, 2, 3)))
+    return torch.cat(scores)
 
 
 def _log_likelihood(
-    model: Nuwa, tokens: Int[Tensor, "1 s h w"], context: Context
-) -> Float[Tensor, ""]:
+    model: Nuwa, tokens: Int[Tensor, "b s h w"], context: Context
+) -> Float[Tensor, "b s h w"]:
     logits = model.decoder(tokens, context).double()
-    return -torch.nn.functional.cross_entropy(
-        rearrange(logits, "1 s h w v -> (s h w) v"), tokens.flatten(), reduction="sum"
-    )
+    return -F.cross_entropy(rearrange(logits, "b s h w v -> b v s h w"), tokens, reduction="none")
 
 
 def _cells(rows: Tensor) -> Tensor:

@@ -62,12 +62,12 @@ def synthesize(
         sampling: How tokens are drawn. Guidance is for tasks that read text.
         schedule: ``wavefront``, or ``sequential`` for the same samples one token at a time.
         sample_ids: Number of each sample in its set, for the noise; default 0, 1, ….
-        num_candidates: Draw so many of each sample and keep the one that fits its text best
-            (``candidates.text_fit``); the paper kept one of 60.
+        num_candidates: Draw so many of each sample and keep the one that best fits its condition,
+            and what is known after a hole (``candidates.fit``); the paper kept one of 60.
         on_wave: Called with the cells of each pass as soon as they are drawn.
 
     Raises:
-        ConfigError: The task's input is missing, or candidates of a task that reads no text.
+        ConfigError: The task's input is missing, or there are to be no candidates.
         UnknownNameError: There is no such task.
         GridError: Tokens do not fill the model's grids.
     """
@@ -75,11 +75,8 @@ def synthesize(
     sampling = sampling or Sampling()
     if row.condition != "text":
         sampling = replace(sampling, guidance=1.0)
-    if num_candidates != 1 and (row.condition != "text" or num_candidates < 1):
-        raise ConfigError(
-            f"{num_candidates} candidates of {row.name}: at least 1, and only a task that reads a "
-            "text has more, since they are ranked by how well they fit it."
-        )
+    if num_candidates < 1:
+        raise ConfigError(f"num_candidates ({num_candidates}) must be at least 1.")
     config = export.model.config
     grid = config.target_grid if row.target == "video" else config.image_grid
     context = encode_condition(export, row, texts=texts, sketches=sketches, known=known)

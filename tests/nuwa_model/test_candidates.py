@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nuwa_model.generation import generate
-from nuwa_model.generation.candidates import generate_best, text_fit
+from nuwa_model.generation.candidates import fit, generate_best
 from nuwa_model.grid import Extent, Grid
 from tests.nuwa_model.tiny_model import make_context, make_model
 
@@ -24,7 +24,7 @@ def empty(model):
     return make_context(model, is_sketch=False, seed=2)
 
 
-def brightness(tokens, condition, empty):
+def brightness(tokens, is_given, condition, empty):
     return tokens.flatten(1).sum(dim=1)
 
 
@@ -41,7 +41,7 @@ def test_the_best_of_all_candidates_is_kept(model, condition, empty, num_candida
     ).tokens
     every = generate(model, condition, num_samples=num_candidates, **settings).tokens
     sums = every.flatten(1).sum(dim=1).reshape(2, num_candidates)
-    assert torch.equal(brightness(best, None, None), sums.max(dim=1).values)
+    assert torch.equal(brightness(best, None, None, None), sums.max(dim=1).values)
 
 
 def test_candidates_of_a_sample_do_not_depend_on_its_batch(model, condition, empty):
@@ -67,14 +67,52 @@ def test_given_tokens_are_in_every_candidate(model, condition, empty):
     assert (best[:, 0] == 9).all()
 
 
-def test_a_text_fits_by_how_much_likelier_it_makes_the_tokens(model, condition, empty):
-    tokens = torch.randint(64, (2, *GRID), generator=torch.Generator().manual_seed(4))
+def log_likelihood(model, tokens, context):
     with torch.no_grad():
-        told, untold = (
-            model.decoder(tokens, context).log_softmax(dim=-1).gather(-1, tokens[..., None]).sum()
-            for context in (condition, empty)
-        )
-    assert text_fit(model, tokens, condition, empty).sum().item() == pytest.approx(
-        (told - untold).item()
-    )
-    assert text_fit(model, tokens, condition, condition).tolist() == [0, 0]
+        logits = model.decoder(tokens, context).log_softmax(dim=-1)
+    return logits.gather(-1, tokens[..., None]).squeeze(-1)
+
+
+def test_drawn_tokens_count_by_how_much_likelier_the_text_makes_them(model, condition, empty):
+    tokens = torch.randint(64, (2, *GRID), generator=torch.Generator().manual_seed(4))
+    drawn = torch.zeros_like(tokens).bool()
+    told, untold = (log_likelihood(model, tokens, context) for context in (condition, empty))
+    expected = (told - untold).flatten(1).sum(dim=1)
+    torch.testing.assert_close(fit(model, tokens, drawn, condition, empty), expected)
+    assert fit(model, tokens, drawn, condition, condition).tolist() == [0, 0]
+
+
+def test_given_tokens_count_by_how_likely_the_drawn_ones_make_them(model, condition):
+    tokens = torch.randint(64, (2, *GRID), generator=torch.Generator().manual_seed(4))
+    is_given = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(5)) < 0.5
+    told = (log_likelihood(model, tokens, condition) * is_given).flatten(1).sum(dim=1)
+    torch.testing.assert_close(fit(model, tokens, is_given, condition, condition), told)
+
+
+def test_with_many_candidates_a_hole_is_filled_as_if_it_saw_what_comes_after():
+    grid = Grid(1, 1, 2)
+    model = make_model(grid, Extent(1, 1, 3))
+    with torch.no_grad():
+        model.decoder.head.project_out.weight.mul_(0.03)  # every token has a chance
+    context = make_context(model, is_sketch=False).rows(slice(0, 1))
+    pairs = torch.cartesian_prod(torch.arange(64), torch.tensor([7])).reshape(-1, *grid)
+    posterior = log_likelihood(model, pairs, context.repeated(64)).sum(dim=(1, 2, 3)).softmax(0)
+    known = torch.tensor([[[[-1, 7]]]])
+
+    def distance(num_candidates):
+        drawn = [
+            generate_best(
+                model,
+                context,
+                empty=context,
+                num_candidates=num_candidates,
+                known=known,
+                target_grid=grid,
+                seed=seed,
+            ).tokens[0, 0, 0, 0]
+            for seed in range(300)
+        ]
+        shares = torch.bincount(torch.stack(drawn), minlength=64) / 300
+        return (shares - posterior).abs().sum().item()
+
+    assert distance(30) < 0.8 * distance(1)
