@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from nuwa_model.errors import ConfigError
 from nuwa_model.tokenizers.labels import UNKNOWN_LABEL, has_unknown
-from pipelines.errors import MediaError
+from pipelines.errors import ErrorCode, MediaError
 from pipelines.generation.outline import Outline
 from pipelines.generation.wanted import Wanted
 from pipelines.video.frames import read_frames
@@ -29,6 +29,17 @@ from pipelines.video.window import Window, cover
 
 _DEADLINE_S = 300.0
 _DETAIL_LENGTH = 200
+_FAULTS: dict[ErrorCode, str] = {
+    "container_unreadable": "it is no video",
+    "blocked_protocol": "it is no video of a kind that is read",
+    "no_video_stream": "it has no pictures",
+    "unsupported_codec": "its codec is unknown",
+    "truncated": "it breaks off before its end",
+    "decode_errors": "it is damaged",
+    "too_short": "it has no frame",
+}
+"""What ffmpeg says at length."""
+
 _MASKS = ("PNG", "BMP", "TIFF")  # JPEG is not black where it was black
 
 
@@ -149,8 +160,8 @@ def _read_first(wanted: Wanted, num_frames: int, size: int) -> UInt8[np.ndarray,
         )
     if len(frames) < count:
         raise ConfigError(
-            f"--video {wanted.video} has {len(frames)} frames at 2.5 a second, but "
-            f"--given-frames is {count}: give a longer video, or fewer frames."
+            f"--video {wanted.video} has {len(frames)} of the {count} frames, at 2.5 a second, "
+            "that --given-frames asks for: give a longer video, or fewer frames."
         )
     return np.stack(frames[:count])
 
@@ -189,7 +200,8 @@ def _of(option: str, path: str, *, is_folder: bool = False) -> Iterator[None]:
         yield
     except MediaError as error:
         detail = " ".join(error.detail.replace(path, "it").split())[:_DETAIL_LENGTH]
-        raise ConfigError(f"--{option} {path} cannot be used ({error.code}): {detail}.") from None
+        detail = _FAULTS.get(error.code, detail) if option == "video" else detail
+        raise ConfigError(f"--{option} {path} cannot be used: {detail}.") from None
 
 
 def refuse_missing(option: str, path: str, *, is_folder: bool = False) -> None:

@@ -55,6 +55,8 @@ def export_folder(uri: str) -> Iterator[Path]:
     Raises:
         ArtifactError: The artifact is missing, damaged or of another kind.
     """
+    if storage.is_local(uri) and not Path(uri).is_dir():
+        raise ArtifactError(f"{uri} is no folder of this machine: give an export or a checkpoint.")
     if storage.is_local(uri) and not storage.exists(storage.join(uri, artifacts.MANIFEST)):
         yield storage.local_path(uri)
         return

@@ -38,13 +38,16 @@ def test_an_artifact_has_its_name_and_lies_anywhere(folder, place):
 
 
 def test_what_is_no_export_is_refused_in_one_line(folder, tmp_path):
-    with export_folder(str(tmp_path / "nowhere")) as nowhere:
+    with (
+        pytest.raises(ArtifactError, match="nowhere is no folder"),
+        export_folder(str(tmp_path / "nowhere")),
+    ):
         pass
     broken = tmp_path / "broken"
     make_export().save(broken)
     settings = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps({**settings, "target_grid": 3}))
-    for place in (nowhere, folder / "vqgan", broken):
+    for place in (tmp_path, folder / "vqgan", broken):
         with pytest.raises(WeightsError, match="is no export") as caught:
             read_outline(place)
         assert "\n" not in str(caught.value)
