@@ -24,8 +24,9 @@ I2I, TI2I   --image with what --mask covers painted anew, its lower half without
 What is given is made upright, resized to cover the model's square frame and cut at its middle, as
 in training; that is the size of what comes out. Of a picture nothing outside the mask changes, bit
 for bit in a PNG; given frames are kept likewise. A token is made anew if the mask touches one of
-its pixels. Tokens are made row by row from the top and see known ones above them, or to their left
-in their row, never those below: a hole is filled to fit what is over it.
+its pixels; what it shows ends at the mask's edge. Tokens are made row by row from the top and see
+known ones above them, or to their left in their row, never those below: a hole is filled to fit
+what is over it.
 
 Without --seed it is 0; a seed gives the same files again, and each says how it was made.
 """
