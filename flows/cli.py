@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from flows import artifacts_cli, checkpoint_cli, interruption, plan_cli, store_cli
+from flows import artifacts_cli, checkpoint_cli, generate_cli, interruption, plan_cli, store_cli
 from nuwa_model.errors import NuwaError, UnknownNameError
 
 FLOWS: Mapping[str, tuple[str, str]] = {
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     artifacts_cli.add_commands(commands)
     checkpoint_cli.add_commands(commands)
     plan_cli.add_commands(commands)
+    generate_cli.add_commands(commands)
     return parser
 
 

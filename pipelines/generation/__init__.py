@@ -1,1 +1,1 @@
-"""From an export to a sample set: what is asked for, and how samples lie on disk."""
+"""From an export to samples: of a store's clips as a set on disk, or of a person's own files."""

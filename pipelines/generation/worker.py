@@ -7,9 +7,10 @@ from functools import cached_property
 import torch
 
 from nuwa_model.export import Export
-from nuwa_model.generation import Sampling, synthesize
+from nuwa_model.generation import synthesize
 from pipelines import artifacts, storage
 from pipelines.config import GenerationConfig
+from pipelines.generation.painter import sampling_of
 from pipelines.generation.requests import Requests, load_examples, make_requests
 from pipelines.generation.sample_set import batch_uri, write_batch
 from pipelines.loading.examples import TokenExamples
@@ -61,7 +62,7 @@ class Generator:
             texts=part.texts,
             sketches=part.sketches,
             known=part.known,
-            sampling=_sampling(self._generation),
+            sampling=sampling_of(self._generation),
             schedule=self._generation.schedule,
             num_candidates=self._generation.num_candidates if part.task.condition == "text" else 1,
             sample_ids=torch.arange(start, start + len(part.clip_ids), device=self._device),
@@ -75,13 +76,3 @@ class Generator:
             grid = self._export.model.config.target_grid
             self._requests[task] = make_requests(self._examples, task, grid, self._generation)
         return self._requests[task]
-
-
-def _sampling(generation: GenerationConfig) -> Sampling:
-    return Sampling(
-        seed=generation.seed,
-        temperature=generation.temperature,
-        top_k=generation.top_k,
-        top_p=generation.top_p,
-        guidance=generation.guidance,
-    )

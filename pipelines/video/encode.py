@@ -22,6 +22,7 @@ def write_mp4(
     *,
     crf: int = 18,
     preset: str = "veryfast",
+    comment: str = "",
 ) -> None:
     """Write a video whole or not at all.
 
@@ -31,6 +32,7 @@ def write_mp4(
         fps: Frames a second.
         crf: Quality of x264, 0 (lossless) to 51.
         preset: Of x264: how long it may look for a smaller file.
+        comment: What the file says of itself.
 
     Raises:
         StorageError: ffmpeg could not write the file.
@@ -60,6 +62,7 @@ def write_mp4(
                 preset=preset,
                 threads=1,
                 movflags="faststart",
+                metadata=f"comment={comment}",
                 **_COLORS,
             )
             finished = ffmpeg.run(output.overwrite_output(), deadline_s=_DEADLINE_S, stdin=raw)

@@ -12,6 +12,7 @@ from nuwa_model.model import Nuwa
 from nuwa_model.tokenizers.vqgan import VQGAN
 from pipelines import artifacts, names
 from pipelines.errors import ArtifactError
+from pipelines.generation.outline import export_folder, read_outline
 from pipelines.training import checkpoint
 from pipelines.training.exporting import export_checkpoint
 from pipelines.training.observers import Observers
@@ -41,6 +42,13 @@ def test_any_checkpoint_becomes_an_export(config, saved, tmp_path, weights, step
     assert loaded.frames.fingerprint == saved.metadata["fingerprint"]
     again = replace(config, checkpoint=str(tmp_path / "out"))
     assert artifacts.find(again.store, "export", "", again.checkpoint) == export
+
+
+def test_where_an_export_is_wanted_a_checkpoint_will_do(saved):
+    with export_folder(saved.uri) as folder:
+        assert read_outline(folder).name == saved.name.replace("/", "-")
+        Export.load(folder)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("stage", [0, 3])
