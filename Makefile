@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Container images often set it. Every process would compile torch, Ray and Prefect from source anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-long check format bench peers up down clean
+.PHONY: help setup demo demo-full test test-long check format bench peers up down clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup  ## the whole pipeline on moving shapes, ends with demo/report/index.html
 	@$(BIN)/nuwa run demo --preset demo
+
+demo-full: setup  ## the same with sketches learned too, and all eight tasks in the report
+	@$(BIN)/nuwa run demo --preset demo_full
 
 test: setup  ## fast tests: real ffmpeg, Ray, Prefect and DeepSpeed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile

@@ -9,6 +9,7 @@ from flows.prepare_data import prepare_data
 from flows.pretrain import pretrain
 from flows.stages import Settings, run_stage
 from flows.tokenize_clips import tokenize
+from pipelines import names
 
 
 @flow(name="demo", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
@@ -21,4 +22,5 @@ def demo(preset: str = "tiny", run: str | None = None, overrides: tuple[str, ...
     pretrain(*settings)
     if settings.config.finetuning.steps > 0:
         finetune(*settings)
+        settings = settings.sampling_from(names.finetune_export_name(settings.config))
     evaluate(*settings)

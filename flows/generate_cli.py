@@ -26,7 +26,8 @@ in training; that is the size of what comes out. Of a picture nothing outside th
 for bit in a PNG; given frames are kept likewise. A token is made anew if the mask touches one of
 its pixels; what it shows ends at the mask's edge. Tokens are made row by row from the top and see
 known ones above them, or to their left in their row, never those below: a hole is filled to fit
-what is over it.
+what is over it. With --num-candidates the one is kept that fits its text best, and what is known
+below and beside it: try 8 for a hole.
 
 Without --seed it is 0; a seed gives the same files again, and each says how it was made.
 """
@@ -38,6 +39,7 @@ _NUMBERS: dict[str, tuple[type, str, str]] = {
     "top-k": (int, "N", "draw from so many tokens; 0 is all (0)"),
     "top-p": (float, "X", "draw from the likeliest tokens of this total probability (0.95)"),
     "guidance": (float, "X", "how strongly the text counts; 1 is not more than learned (2)"),
+    "num-candidates": (int, "N", "draw so many of each and keep the one that fits best (1)"),
     "given-frames": (int, "N", "first frames that are given, at 2.5 a second (1)"),
 }
 """Settings of ``GenerationConfig``, with what argparse is told of them."""
@@ -85,8 +87,8 @@ def _generate(arguments: argparse.Namespace) -> None:
 
     wanted = _wanted(arguments)
     places = sample_files.places(wanted, overwrite=arguments.overwrite)
-    with outline.export_folder(arguments.checkpoint) as folder:
-        about = outline.read_outline(folder)
+    with outline.export_folder(arguments.checkpoint) as found:
+        about = outline.read_outline(found)
         sample_files.refuse_odd_size(places, about.size)
         given = read_given(wanted, about)
 
@@ -95,7 +97,7 @@ def _generate(arguments: argparse.Namespace) -> None:
 
         painter.sampling_of(wanted.settings)  # refuses what cannot be drawn
         device = painter.choose_device(arguments.device)
-        export = Export.load(folder).to(device)
+        export = Export.load(found.folder).to(device)
     for text, read in painter.cut_texts(export, wanted.texts):
         print(f"--text {text!r} is too long: the model reads {read!r}.", file=sys.stderr)
     num_batches = -(-len(places) // painter.AT_ONCE)
@@ -121,7 +123,10 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
     task = task_for(arguments.task, said)
     for name, path in files.items():
         refuse_missing(name, path, is_folder=name == "sketch" and task.target == "video")
-    settings = {"num_samples": 1, **{k.replace("-", "_"): v for k, v in numbers.items()}}
+    settings: dict[str, Any] = {k.replace("-", "_"): v for k, v in numbers.items()}
+    settings.setdefault("num_samples", 1)
+    if "num_candidates" in settings:
+        settings["num_candidates"] = {task.name: settings["num_candidates"]}
     return Wanted(
         task=task,
         out=arguments.out,

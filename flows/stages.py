@@ -32,6 +32,10 @@ class Settings(NamedTuple):
         """The settings they amount to."""
         return load_config(self.run, preset=self.preset, overrides=self.overrides)
 
+    def sampling_from(self, export: str) -> "Settings":
+        """The same run with samples of another export than pre-training's."""
+        return self._replace(overrides=(*self.overrides, f"checkpoint={export}"))
+
 
 def run_stage(job: str, settings: Settings) -> dict[str, Any]:
     """Run a job by name and return its record.

@@ -1,5 +1,6 @@
 """Several candidates of each sample, and the one that fits best what is given."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -10,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nuwa_model.encoder import Context
-from nuwa_model.generation.sample import Samples, generate
+from nuwa_model.generation.sample import Samples, Wave, generate
 from nuwa_model.model import Nuwa
+
 
 class Scorer(Protocol):
     """Says how good candidates are; more is better."""
@@ -46,6 +48,7 @@ def generate_best(
     scorer: Scorer | None = None,
     known: Int[Tensor, "b s h w"] | None = None,
     sample_ids: Int[Tensor, " b"] | None = None,
+    on_wave: Callable[[Wave], None] = lambda _wave: None,
     **settings: Any,
 ) -> Samples:
     """Draw candidates of each sample and keep the best, as the paper keeps one of 60.
@@ -59,13 +62,16 @@ def generate_best(
         scorer: Says which is best; by default ``fit`` of the model itself.
         known: Tokens that are given, −1 where free.
         sample_ids: Number of each sample in its set, for the noise; default 0, 1, ….
+        on_wave: Called with the cells of each pass, of all candidates of a round.
         settings: Others of ``generate``.
 
     Raises:
         GridError, ConfigError: As ``generate`` says.
     """
     if num_candidates == 1:
-        return generate(model, condition, known=known, sample_ids=sample_ids, **settings)
+        return generate(
+            model, condition, known=known, sample_ids=sample_ids, on_wave=on_wave, **settings
+        )
     batch, device = len(condition), condition.states.device
     scorer = scorer or partial(fit, model)
     ids = torch.arange(batch, device=device) if sample_ids is None else sample_ids.to(device)
@@ -75,7 +81,8 @@ def generate_best(
     best = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
     tokens, num_steps = None, 0
     at_once = max(1, _AT_ONCE // batch)
-    for start in range(0, num_candidates, at_once):
+    starts = range(0, num_candidates, at_once)
+    for number, start in enumerate(starts):
         numbers = torch.arange(start, min(start + at_once, num_candidates), device=device)
         drawn = generate(
             model,
@@ -83,6 +90,7 @@ def generate_best(
             known=known,
             num_samples=len(numbers),
             sample_ids=(ids[:, None] * num_candidates + numbers).flatten(),
+            on_wave=partial(_tell, on_wave, number, len(starts)),
             **settings,
         )
         scores = scorer(
@@ -114,9 +122,9 @@ def fit(
 
     Drawn cells count log p(token | condition) − log p(token), by the model's own reckoning: what is
     likely anyway, such as a plain background, earns nothing. Given cells count log p(token |
-    condition), each after all cells before it. A hole is drawn without a look at what is known
-    below it; drawn often enough and weighed by how likely that makes what is known, it is drawn as
-    if it had been seen (sampling importance resampling, Rubin 1988). No other network is needed.
+    condition), each after all cells before it: a hole is drawn without a look at what is known
+    below it, and of several ways to fill it the best goes on as what is known does. No other
+    network is needed.
     """
     scores = []
     rows = max(1, _MOST_LOGITS // (tokens[0].numel() * model.config.codebook_size))
@@ -135,6 +143,11 @@ def _log_likelihood(
 ) -> Float[Tensor, "b s h w"]:
     logits = model.decoder(tokens, context).double()
     return -F.cross_entropy(rearrange(logits, "b s h w v -> b v s h w"), tokens, reduction="none")
+
+
+def _tell(on_wave: Callable[[Wave], None], number: int, of: int, wave: Wave) -> None:
+    """Count the passes of all rounds."""
+    on_wave(wave._replace(number=number * wave.of + wave.number, of=of * wave.of))
 
 
 def _cells(rows: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Settings of what is sampled."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from nuwa_model.errors import ConfigError, refuse_outside
+from nuwa_model.errors import ConfigError, RangeError, refuse_outside
 from nuwa_model.tasks import get_task
 from pipelines.config.ranges import ANY, SHARE, SOME
 
@@ -21,8 +22,9 @@ class GenerationConfig:
         top_k: Keep this many tokens; 0 keeps all.
         top_p: Keep the likeliest tokens of this total probability.
         guidance: Strength of classifier-free guidance; 1 is none.
-        num_candidates: Draw so many of each sample of a task that reads text, and keep the one that
-            fits its text best; the paper kept one of 60.
+        num_candidates: For each task of which several are drawn of each sample, how many; the one
+            is kept that best fits its condition, and what is known after a hole. The paper kept one
+            of 60.
         given_frames: First frames that V2V and TV2V are given.
         schedule: ``wavefront`` or ``sequential``; both draw the same samples.
         seed: Of the noise.
@@ -36,7 +38,7 @@ class GenerationConfig:
     top_k: int = 0
     top_p: float = 0.95
     guidance: float = 2.0
-    num_candidates: int = 1
+    num_candidates: Mapping[str, int] = field(default_factory=dict)
     given_frames: int = 1
     schedule: Literal["wavefront", "sequential"] = "wavefront"
     seed: int = 0
@@ -52,15 +54,17 @@ class GenerationConfig:
             top_k=ANY,
             top_p=SHARE,
             guidance=ANY,
-            num_candidates=SOME,
             given_frames=SOME,
         )
-        for name in self.tasks:
+        for name in (*self.tasks, *self.num_candidates):
             get_task(name)
+        for name, number in self.num_candidates.items():
+            if number < 1:
+                raise RangeError(self, "num_candidates", f"at least 1 for {name}")
         if not self.tasks:
             raise ConfigError("generation.tasks must name at least one task, e.g. [T2V].")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, which names are made of, without an unused later one."""
         fields = asdict(self)
-        return {k: v for k, v in fields.items() if (k, v) != ("num_candidates", 1)}
+        return {k: v for k, v in fields.items() if (k, v) != ("num_candidates", {})}

@@ -56,6 +56,8 @@ class Sample:
         text: The caption it got; empty if its task has none.
         strip: Local file of its frames side by side.
         video: Local file of its MP4; empty for an image.
+        tokens: Local file of its tokens.
+        known: Local file of the tokens it was given, −1 where free; empty if it was given none.
         frames: RGB, 0 to 255.
     """
 
@@ -65,6 +67,8 @@ class Sample:
     text: str
     strip: str
     video: str
+    tokens: str = ""
+    known: str = ""
     frames: UInt8[np.ndarray, "s H W 3"]
 
 
@@ -204,7 +208,10 @@ def _sample(root: str, row: Mapping[str, Any]) -> Sample:
         clip_id=row["clip_id"],
         text=row["text"] or "",
         strip=strip,
-        video=storage.join(root, row["video"]) if row.get("video") else "",
+        **{
+            kind: storage.join(root, row[kind]) if row.get(kind) else ""
+            for kind in ("video", "tokens", "known")
+        },
         frames=split_strip(read_picture(storage.read_bytes(strip), where=strip)),
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from pipelines.evaluation.attributes import score_judge, score_samples
 from pipelines.evaluation.distances import score_distances
+from pipelines.evaluation.kept import score_kept
 from pipelines.evaluation.making import (
     score_generation,
     score_training,
@@ -17,6 +18,7 @@ from pipelines.progress import Progress
 
 METRICS: Mapping[str, Callable[[Material], Iterator[Score | LeftOut]]] = {
     "samples": score_samples,
+    "kept": score_kept,
     "judge": score_judge,
     "reconstructions": score_reconstructions,
     "distances": score_distances,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from nuwa_model.config import VQGANConfig
 from nuwa_model.errors import ConfigError, WeightsError
@@ -44,8 +44,20 @@ class Outline:
         return self.target_grid._replace(s=self.target_grid.s if task.target == "video" else 1)
 
 
+class Found(NamedTuple):
+    """An export on this machine.
+
+    Attributes:
+        folder: Where it lies.
+        name: The artifact's, or the folder's.
+    """
+
+    folder: Path
+    name: str
+
+
 @contextmanager
-def export_folder(uri: str) -> Iterator[Path]:
+def export_folder(uri: str) -> Iterator[Found]:
     """Where an export lies on this machine.
 
     Args:
@@ -58,28 +70,31 @@ def export_folder(uri: str) -> Iterator[Path]:
     if storage.is_local(uri) and not Path(uri).is_dir():
         raise ArtifactError(f"{uri} is no folder of this machine: give an export or a checkpoint.")
     if storage.is_local(uri) and not storage.exists(storage.join(uri, artifacts.MANIFEST)):
-        yield storage.local_path(uri)
+        folder = storage.local_path(uri)
+        yield Found(folder, folder.resolve().name)
         return
-    kind = artifacts.read_manifest(uri).kind
+    manifest = artifacts.read_manifest(uri)
+    kind, name = manifest.kind, manifest.name
     if kind == "export":
-        yield artifacts.folder_at(uri)
+        yield Found(artifacts.folder_at(uri), name)
     elif kind == "checkpoint":
         from pipelines.training.exporting import export_checkpoint
 
         with TemporaryDirectory(prefix="nuwa-export-") as scratch:
-            export_checkpoint(uri, Path(scratch) / "export")
-            yield Path(scratch) / "export"
+            made = export_checkpoint(uri, Path(scratch) / "export")
+            yield Found(Path(scratch) / "export", made.name)
     else:
         raise ArtifactError(f"{uri} is of kind {kind}: give an export or a checkpoint.")
 
 
-def read_outline(folder: Path) -> Outline:
+def read_outline(found: Found) -> Outline:
     """What the settings of an export say.
 
     Raises:
         WeightsError: The folder is no export.
         ConfigError: Its frames are not square.
     """
+    folder = found.folder
     try:
         model = json.loads((folder / "config.json").read_text())
         fingerprints = {str(name): str(value) for name, value in model["fingerprints"].items()}
@@ -97,7 +112,7 @@ def read_outline(folder: Path) -> Outline:
             "squares: call nuwa_model.generation.synthesize with tokens of your own."
         )
     return Outline(
-        name=_name(folder),
+        name=found.name,
         fingerprints=fingerprints,
         target_grid=grid,
         factor=frames.factor,
@@ -109,8 +124,3 @@ def _tokenizer(folder: Path) -> VQGANConfig:
     fields: dict[str, Any] = json.loads((folder / "config.json").read_text())
     fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
     return VQGANConfig(**fields)
-
-
-def _name(folder: Path) -> str:
-    is_artifact = (folder / artifacts.MANIFEST).exists()
-    return artifacts.read_manifest(str(folder)).name if is_artifact else folder.resolve().name

@@ -88,6 +88,7 @@ def paint(
             known=_each(known, len(batch)),
             sampling=sampling,
             schedule=wanted.settings.schedule,
+            num_candidates=wanted.num_candidates,
             sample_ids=torch.tensor([number for _, number in batch], device=device),
             on_wave=on_wave,
         )

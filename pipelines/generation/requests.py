@@ -5,22 +5,26 @@ is chosen by hand.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from nuwa_model.grid import Grid
 from nuwa_model.tasks import Task, get_task
 from pipelines.config import GenerationConfig
-from pipelines.errors import StoreError
+from pipelines.datasets.shapes_edits import recolored, redirected
+from pipelines.errors import SourceError, StoreError
+from pipelines.generation.marks import Labels, hole_around
 from pipelines.loading.examples import TokenExamples
 from pipelines.store.table import store_versions
 
 logger = logging.getLogger(__name__)
+
+Marks = Callable[[Sequence[str]], Mapping[str, Labels]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +82,25 @@ def load_examples(store: str, fingerprint: str, sketch_fingerprint: str = "") ->
 
 
 def make_requests(
-    examples: TokenExamples, task_name: str, target_grid: Grid, generation: GenerationConfig
+    examples: TokenExamples,
+    task_name: str,
+    target_grid: Grid,
+    generation: GenerationConfig,
+    marks: Marks = lambda _clip_ids: {},
 ) -> Requests | None:
-    """The first clips that can serve a task, or ``None`` where no clip can."""
+    """The first clips that can serve a task, or ``None`` where no clip can.
+
+    A task that changes what it is given as a caption says is asked for a change, where the caption
+    is one of moving shapes: TI2I for another color of what the sketch marks, TV2V for another
+    direction of it.
+
+    Args:
+        examples: Where clips are taken from.
+        task_name: A key of ``TASKS``.
+        target_grid: The model's.
+        generation: How many, and how many first frames are given.
+        marks: The first label map of each clip of these names that has one.
+    """
     task = get_task(task_name)
     clips = examples.serving(task, target_grid.s)[: generation.num_samples]
     if not len(clips):
@@ -88,27 +108,49 @@ def make_requests(
         return None
     num_frames = target_grid.s if task.target == "video" else 1
     places = examples.first[clips][:, None] + np.arange(num_frames)
+    clip_ids = tuple(examples.clip_ids[i] for i in clips)
+    texts = tuple(_first(examples.text[i]) for i in clips)
+    target, known = _tensor(examples.frames[places]), None
+    labels = marks(clip_ids) if _changes(task) else {}
+    if task.given == "first_frames":
+        known = target.clone()
+        known[:, generation.given_frames :] = -1
+    elif task.given == "outside_mask":
+        holes = [_hole(labels.get(name), target_grid) for name in clip_ids]
+        known = target.masked_fill(torch.from_numpy(np.stack(holes))[:, None], -1)
     return Requests(
         task=task,
-        clip_ids=tuple(examples.clip_ids[i] for i in clips),
-        texts=tuple(_first(examples.text[i]) for i in clips),
+        clip_ids=clip_ids,
+        texts=tuple(
+            _changed(task, text, labels.get(name))
+            for text, name in zip(texts, clip_ids, strict=True)
+        ),
         sketches=_tensor(examples.sketches[places]) if task.condition == "sketch" else None,
-        known=_known(task, _tensor(examples.frames[places]), generation.given_frames),
+        known=known,
     )
 
 
-def _known(
-    task: Task, target: Int[Tensor, "b s h w"], given_frames: int
-) -> Int[Tensor, "b s h w"] | None:
-    """Given tokens: the first frames of a video, or the upper half of an image as in the paper."""
-    if task.given == "nothing":
-        return None
-    known = target.clone()
-    if task.given == "first_frames":
-        known[:, given_frames:] = -1
-    else:
-        known[:, :, target.shape[2] // 2 :] = -1
-    return known
+def _changes(task: Task) -> bool:
+    """Whether a task is given something that a caption may contradict."""
+    return task.condition == "text" and task.given != "nothing"
+
+
+def _hole(labels: Labels | None, grid: Grid) -> Bool[np.ndarray, "h w"]:
+    """Around what is marked; else the lower half, as in the paper."""
+    hole = None if labels is None else hole_around(labels, grid.h, grid.w)
+    if hole is None:
+        hole = np.zeros((grid.h, grid.w), bool)
+        hole[grid.h // 2 :] = True
+    return hole
+
+
+def _changed(task: Task, text: str, labels: Labels | None) -> str:
+    if labels is None:
+        return text
+    try:
+        return recolored(text) if task.target == "image" else redirected(text, labels)
+    except SourceError:  # no caption of moving shapes: what else it may ask for is not known
+        return text
 
 
 def _first(captions: Sequence[str]) -> str:

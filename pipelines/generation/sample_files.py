@@ -97,6 +97,7 @@ def describe(wanted: Wanted, outline: Outline, text: str, number: int) -> dict[s
         "temperature": settings.temperature,
         "top_k": settings.top_k,
         "top_p": settings.top_p,
+        "num_candidates": wanted.num_candidates,
     }
     if wanted.task.condition == "text":
         about |= {"text": text, "guidance": settings.guidance}

@@ -50,7 +50,8 @@ def _draw_batch(
 ) -> None:
     task = requests.task.name
     (root / task).mkdir()
-    pixels, tokens = synthesis.pixels.numpy(), synthesis.tokens.numpy()
+    pixels, tokens = synthesis.pixels.cpu().numpy(), synthesis.tokens.cpu().numpy()
+    known = None if requests.known is None else requests.known.numpy()
     with ThreadPoolExecutor(_WRITERS) as pool:
         rows = list(
             pool.map(
@@ -61,6 +62,7 @@ def _draw_batch(
                     "text": requests.texts[i],
                     "seed": seed,
                     **_write_sample(root, f"{task}/{start + i:05d}", pixels[i], tokens[i]),
+                    "known": "" if known is None else _write_known(root, task, start + i, known[i]),
                 },
                 range(len(pixels)),
             )
@@ -82,6 +84,13 @@ def _write_sample(
         names["video"] = f"{stem}.mp4"
         write_mp4(root / names["video"], frames, FRAMES_A_SECOND)
     return names
+
+
+def _write_known(root: Path, task: str, index: int, known: np.ndarray) -> str:
+    """Write the tokens that were given, −1 where free; they say what must not have changed."""
+    name = f"{task}/{index:05d}-known.npy"
+    np.save(root / name, known.astype(np.int32))
+    return name
 
 
 def _record(root: Path, task: str, start: int) -> Path:

@@ -34,6 +34,11 @@ class Wanted:
     settings: GenerationConfig = field(default_factory=GenerationConfig)
 
     @property
+    def num_candidates(self) -> int:
+        """Of each sample."""
+        return self.settings.num_candidates.get(self.task.name, 1)
+
+    @property
     def samples(self) -> list[tuple[str, int]]:
         """Text and number of each sample; the numbers of every text begin at 0.
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 
@@ -10,6 +10,8 @@ from nuwa_model.export import Export
 from nuwa_model.generation import synthesize
 from pipelines import artifacts, storage
 from pipelines.config import GenerationConfig
+from pipelines.generation.marks import first_labels
+from pipelines.generation.originals import with_originals
 from pipelines.generation.painter import sampling_of
 from pipelines.generation.requests import Requests, load_examples, make_requests
 from pipelines.generation.sample_set import batch_uri, write_batch
@@ -64,15 +66,19 @@ class Generator:
             known=part.known,
             sampling=sampling_of(self._generation),
             schedule=self._generation.schedule,
-            num_candidates=self._generation.num_candidates if part.task.condition == "text" else 1,
+            num_candidates=self._generation.num_candidates.get(task, 1),
             sample_ids=torch.arange(start, start + len(part.clip_ids), device=self._device),
         )
         seconds = time.monotonic() - started
+        synthesis = with_originals(self._store, part, synthesis)
         write_batch(self._work, part, synthesis, start=start, seed=self._generation.seed)
         return seconds
 
     def _of(self, task: str) -> Requests | None:
         if task not in self._requests:
             grid = self._export.model.config.target_grid
-            self._requests[task] = make_requests(self._examples, task, grid, self._generation)
+            marks = partial(first_labels, self._store)
+            self._requests[task] = make_requests(
+                self._examples, task, grid, self._generation, marks
+            )
         return self._requests[task]

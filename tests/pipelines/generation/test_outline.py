@@ -7,7 +7,7 @@ from nuwa_model.grid import Grid
 from nuwa_model.tasks import get_task
 from pipelines import artifacts
 from pipelines.errors import ArtifactError
-from pipelines.generation.outline import export_folder, read_outline
+from pipelines.generation.outline import Found, export_folder, read_outline
 from tests.pipelines.generation.small_export import FACTOR, NUM_CLASSES, SIZE, make_export
 
 
@@ -19,7 +19,7 @@ def folder(export, tmp_path_factory):
 
 
 def test_a_folder_tells_its_shape_and_its_fingerprints(folder, export):
-    found = read_outline(folder)
+    found = read_outline(Found(folder, "mine"))
     assert (found.name, found.size, found.factor) == ("mine", SIZE, FACTOR)
     assert found.num_classes == NUM_CLASSES
     assert found.fingerprints["vqgan"] == export.frames.fingerprint
@@ -28,7 +28,7 @@ def test_a_folder_tells_its_shape_and_its_fingerprints(folder, export):
 
 def test_without_sketches_there_are_no_classes(tmp_path):
     make_export(has_sketches=False).save(tmp_path)
-    assert read_outline(tmp_path).num_classes == 0
+    assert read_outline(Found(tmp_path, "mine")).num_classes == 0
 
 
 def test_an_artifact_has_its_name_and_lies_anywhere(folder, place):
@@ -49,7 +49,7 @@ def test_what_is_no_export_is_refused_in_one_line(folder, tmp_path):
     (broken / "config.json").write_text(json.dumps({**settings, "target_grid": 3}))
     for place in (tmp_path, folder / "vqgan", broken):
         with pytest.raises(WeightsError, match="is no export") as caught:
-            read_outline(place)
+            read_outline(Found(place, "mine"))
         assert "\n" not in str(caught.value)
     made = artifacts.publish(str(tmp_path), "vqgan", "x", folder / "vqgan", config={}, metadata={})
     with pytest.raises(ArtifactError, match="is of kind vqgan"), export_folder(made.uri):

@@ -99,7 +99,7 @@ def test_what_a_file_says_is_what_decides_its_pixels():
     assert told == {
         "made_by": "nuwa", "model": "small", "fingerprints": {"vqgan": "0123"}, "task": "TV2V",
         "text": "a circle", "sample": 3, "seed": 0, "temperature": 1.0, "top_k": 0, "top_p": 0.95,
-        "guidance": 2.0, "given_frames": 1,
+        "guidance": 2.0, "given_frames": 1, "num_candidates": 1,
     }  # fmt: skip
     assert "guidance" not in describe(wanted("x.png", "S2I", texts=()), OUTLINE, "", 0)
 

@@ -45,10 +45,10 @@ def test_any_checkpoint_becomes_an_export(config, saved, tmp_path, weights, step
 
 
 def test_where_an_export_is_wanted_a_checkpoint_will_do(saved):
-    with export_folder(saved.uri) as folder:
-        assert read_outline(folder).name == saved.name.replace("/", "-")
-        Export.load(folder)
-    assert not folder.exists()
+    with export_folder(saved.uri) as found:
+        assert read_outline(found).name == saved.name.replace("/", "-")
+        Export.load(found.folder)
+    assert not found.folder.exists()
 
 
 @pytest.mark.parametrize("stage", [0, 3])
