@@ -8,8 +8,8 @@ a video. Beside each stands what the products of the weights alone would take, p
 decoder with these schedules is faster. ``paper``: the same at the paper's size, in bfloat16; one
 token at a time is timed at 64 tokens spread over the grid, since all would take minutes. ``peer``:
 512 tokens against nuwa-pytorch's ``generate`` (``make peers``) at 4 layers of 256 each, equal heads
-and frames, without guidance. ``length``: time of a frame and peak memory of videos of 10, 100 and 1,000
-frames.
+and frames, without guidance. ``length``: time of a frame and peak memory of videos of 10, 100 and
+1,000 frames.
 """
 
 import argparse
