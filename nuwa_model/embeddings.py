@@ -94,7 +94,11 @@ class CodebookHead(nn.Module):
         self, x: Float[Tensor, "b t d"], table: Float[Tensor, "v d"]
     ) -> Float[Tensor, "b t v"]:
         """Logits of the next token; ``table`` is the embedding's."""
-        return F.linear(self.project_out(self.norm(x)), table, self.bias)
+        return F.linear(self.project(x), table, self.bias)
+
+    def project(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        """What is compared with the vectors of all tokens."""
+        return self.project_out(self.norm(x))
 
 
 class TextEmbedding(nn.Module):

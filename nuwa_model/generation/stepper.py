@@ -14,6 +14,7 @@ from nuwa_model.decoder import DecoderLayer, slot_grid
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
 from nuwa_model.generation.cache import PassPlan, RingCache
+from nuwa_model.generation.packed import linear_map, packed
 from nuwa_model.grid import Grid
 from nuwa_model.model import Nuwa
 from nuwa_model.sight import Sight, sight_of
@@ -43,11 +44,13 @@ class Stepper:
 
     def __init__(self, model: Nuwa, contexts: Sequence[Context], target_grid: Grid) -> None:
         self._decoder = model.decoder
-        self._layers = cast(list[DecoderLayer], list(model.decoder.layers))
+        self._layers = [packed(layer) for layer in cast(list[DecoderLayer], model.decoder.layers)]
         _check_sights(self._layers, model.config.decoder_sight)
         self._contexts = contexts
         self._grid = target_grid
         self._table = model.decoder.embedding.table()
+        self._head = packed(model.decoder.head)
+        self._to_logits = linear_map(self._table, self._head.bias)
         batch = sum(len(context) for context in contexts)
         states = contexts[0].states
         self.rings = [
@@ -101,7 +104,7 @@ class Stepper:
             x = x + layer.self_attention.attend_gathered(y, *near, plan.mask, rotation)
             x = x + self._attend_conditions(layer, layer.cross_norm(x), cross, plan)
             x = x + layer.feed_forward(layer.feed_forward_norm(x))
-        return self._decoder.head(x, self._table)
+        return self._to_logits(self._head.project(x))
 
     def _inputs(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b m d"]:
         held = F.embedding(tokens[:, plan.inputs.clamp(min=0)], self._table)
