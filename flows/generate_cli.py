@@ -145,11 +145,12 @@ def _usable(text: str) -> str:
 
 
 class _Passes:
-    """A bar over the passes of the decoder, how many the first one tells."""
+    """A bar over the passes of the decoder: as many for each batch as the first one takes."""
 
     def __init__(self, num_batches: int) -> None:
         self._num_batches, self._stack = num_batches, ExitStack()
         self._bar: Progress | None = None
+        self._of = self._done = 0
 
     def __enter__(self) -> "_Passes":
         return self
@@ -159,8 +160,12 @@ class _Passes:
 
     def __call__(self, wave: "Wave") -> None:
         if self._bar is None:
+            self._of = wave.of
             self._bar = self._stack.enter_context(Progress("decode", wave.of * self._num_batches))
-        self._bar.advance()
+        # A smaller last batch takes fewer rounds of candidates.
+        done = self._of * wave.number // wave.of
+        self._bar.advance(done - self._done)
+        self._done = done if wave.number < wave.of else 0
 
 
 def _say(wanted: "Wanted", about: "Outline", places: "list[Place]") -> None:

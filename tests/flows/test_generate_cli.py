@@ -7,6 +7,7 @@ from PIL import Image
 
 from flows import generate_cli
 from nuwa_model.errors import ConfigError, NuwaError
+from pipelines.progress import parse_progress
 from tests.pipelines.generation.small_export import make_export
 from tests.pipelines.video.media import clouds, counting
 
@@ -108,6 +109,13 @@ def test_mistakes_are_refused_before_the_model_is_loaded(generate, monkeypatch, 
 def test_a_text_that_says_nothing_is_refused(generate, text):
     with pytest.raises(ConfigError, match="is no text"):
         generate("T2I --text", text)
+
+
+def test_progress_ends_at_its_total_when_the_last_samples_take_fewer_rounds(generate, capsys):
+    generate("T2I --num-samples 17 --num-candidates 8 --text circle")
+    lines = [parse_progress(line) for line in capsys.readouterr().out.splitlines()]
+    last = [line for line in lines if line][-1]
+    assert last.done == last.total > 0
 
 
 def test_a_text_that_is_too_long_is_said(generate, capsys):
