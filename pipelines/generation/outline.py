@@ -66,8 +66,9 @@ def export_folder(uri: str) -> Iterator[Found]:
 
     Raises:
         ArtifactError: The artifact is missing, damaged or of another kind.
+        StorageError: The system refuses to look there.
     """
-    if storage.is_local(uri) and not Path(uri).is_dir():
+    if storage.is_local(uri) and not (storage.exists(uri) and Path(uri).is_dir()):
         raise ArtifactError(f"{uri} is no folder of this machine: give an export or a checkpoint.")
     if storage.is_local(uri) and not storage.exists(storage.join(uri, artifacts.MANIFEST)):
         folder = storage.local_path(uri)

@@ -105,6 +105,14 @@ def test_mistakes_are_refused_before_the_model_is_loaded(generate, monkeypatch, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("what", ["image", "out", "checkpoint"])
+def test_a_path_that_the_system_refuses_to_look_at_is_one_line(generate, what):
+    paths = {"image": "p.png", "out": "x.png", "checkpoint": "export"}
+    paths[what] = f"{'a' * 300}.png"
+    with pytest.raises(NuwaError, match=f"Cannot look at .*{paths[what]}: [^\n]+$"):
+        generate(f"I2I --image {paths['image']}", out=paths["out"], checkpoint=paths["checkpoint"])
+
+
 @pytest.mark.parametrize("text", ["", "  ", "\udcff"])
 def test_a_text_that_says_nothing_is_refused(generate, text):
     with pytest.raises(ConfigError, match="is no text"):
