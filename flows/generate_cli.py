@@ -77,7 +77,10 @@ def add_commands(commands: Any) -> None:
         help="how cells are ordered; both draw the same samples (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--device", default="", help="such as cpu or cuda:1 (a GPU if there is)")
-    parser.set_defaults(call=_generate)
+    parser.set_defaults(
+        call=_generate,
+        when_interrupted="Files that are there are whole; with --overwrite all are made anew.",
+    )
 
 
 def _generate(arguments: argparse.Namespace) -> None:
