@@ -104,8 +104,9 @@ def read_outline(found: Found) -> Outline:
         grid = Grid(*model["target_grid"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(
-            f"{folder} is no export that can be read ({error!r}): give a folder that "
-            "`nuwa checkpoint export` wrote, or an artifact of kind export or checkpoint."
+            f"{folder} is no export that can be read ({type(error).__name__}: {error}): give a "
+            "folder that `nuwa checkpoint export` wrote, or an artifact of kind export or "
+            "checkpoint."
         ) from error
     if grid.h != grid.w:
         raise ConfigError(
