@@ -52,6 +52,10 @@ _FILES = {
 }
 
 
+_LONGEST_TEXT = 10_000
+"""Characters; as JSON, at most twelve bytes each, they fit into one argument of ffmpeg."""
+
+
 def add_commands(commands: Any) -> None:
     """Add ``generate``, which loads torch only when all that was said makes sense."""
     parser = commands.add_parser(
@@ -140,10 +144,12 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
 
 
 def _usable(text: str) -> str:
-    """A text as it is, unless it says nothing or holds bytes that are no UTF-8."""
+    """A text as it is, unless it says nothing, is endless, or holds bytes that are no UTF-8."""
     is_unicode = not any("\ud800" <= letter <= "\udfff" for letter in text)
     if not text.strip() or not is_unicode:
         raise ConfigError(f"--text {text!r} is no text: write what is to be seen.")
+    if len(text) > _LONGEST_TEXT:
+        raise ConfigError(f"--text has {len(text)} characters: give at most {_LONGEST_TEXT}.")
     return text
 
 

@@ -119,6 +119,12 @@ def test_a_text_that_says_nothing_is_refused(generate, text):
         generate("T2I --text", text)
 
 
+def test_a_text_that_no_file_can_tell_is_refused_without_repeating_it(generate):
+    with pytest.raises(ConfigError, match="--text has 10001 characters") as caught:
+        generate("T2V --text", "赤" * 10_001, out="x.mp4")
+    assert len(str(caught.value)) < 100
+
+
 def test_progress_ends_at_its_total_when_the_last_samples_take_fewer_rounds(generate, capsys):
     generate("T2I --num-samples 17 --num-candidates 8 --text circle")
     lines = [parse_progress(line) for line in capsys.readouterr().out.splitlines()]
