@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # whoever read this, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        print(f"Interrupted. {arguments.when_interrupted}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)  # as shells and schedulers know it
 
 
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="flows:\n" + "\n".join(f"  {name:<16} {what}" for name, (_, what) in FLOWS.items()),
     )
+    parser.set_defaults(when_interrupted="The same command goes on from here.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a flow here and now", epilog=parser.epilog)
     run.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -52,6 +52,10 @@ _FILES = {
 }
 
 
+_LONGEST_TEXT = 10_000
+"""Characters; as JSON, at most twelve bytes each, they fit into one argument of ffmpeg."""
+
+
 def add_commands(commands: Any) -> None:
     """Add ``generate``, which loads torch only when all that was said makes sense."""
     parser = commands.add_parser(
@@ -77,7 +81,10 @@ def add_commands(commands: Any) -> None:
         help="how cells are ordered; both draw the same samples (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--device", default="", help="such as cpu or cuda:1 (a GPU if there is)")
-    parser.set_defaults(call=_generate)
+    parser.set_defaults(
+        call=_generate,
+        when_interrupted="Files that are there are whole; with --overwrite all are made anew.",
+    )
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -137,19 +144,22 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
 
 
 def _usable(text: str) -> str:
-    """A text as it is, unless it says nothing or holds bytes that are no UTF-8."""
+    """A text as it is, unless it says nothing, is endless, or holds bytes that are no UTF-8."""
     is_unicode = not any("\ud800" <= letter <= "\udfff" for letter in text)
     if not text.strip() or not is_unicode:
         raise ConfigError(f"--text {text!r} is no text: write what is to be seen.")
+    if len(text) > _LONGEST_TEXT:
+        raise ConfigError(f"--text has {len(text)} characters: give at most {_LONGEST_TEXT}.")
     return text
 
 
 class _Passes:
-    """A bar over the passes of the decoder, how many the first one tells."""
+    """A bar over the passes of the decoder: as many for each batch as the first one takes."""
 
     def __init__(self, num_batches: int) -> None:
         self._num_batches, self._stack = num_batches, ExitStack()
         self._bar: Progress | None = None
+        self._of = self._done = 0
 
     def __enter__(self) -> "_Passes":
         return self
@@ -159,8 +169,12 @@ class _Passes:
 
     def __call__(self, wave: "Wave") -> None:
         if self._bar is None:
+            self._of = wave.of
             self._bar = self._stack.enter_context(Progress("decode", wave.of * self._num_batches))
-        self._bar.advance()
+        # A smaller last batch takes fewer rounds of candidates.
+        done = self._of * wave.number // wave.of
+        self._bar.advance(done - self._done)
+        self._done = done if wave.number < wave.of else 0
 
 
 def _say(wanted: "Wanted", about: "Outline", places: "list[Place]") -> None:

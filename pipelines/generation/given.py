@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 
 from nuwa_model.errors import ConfigError
 from nuwa_model.tokenizers.labels import UNKNOWN_LABEL, has_unknown
+from pipelines import storage
 from pipelines.errors import ErrorCode, MediaError
 from pipelines.generation.outline import Outline
 from pipelines.generation.wanted import Wanted
@@ -209,8 +210,10 @@ def refuse_missing(option: str, path: str, *, is_folder: bool = False) -> None:
 
     Raises:
         ConfigError: It names the option, and what is expected.
+        StorageError: The system refuses to look there.
     """
     wanted = "folder" if is_folder else "file"
-    if not (Path(path).is_dir() if is_folder else Path(path).is_file()):
-        found = "is no" if Path(path).exists() else "names no"
+    is_there = storage.exists(str(Path(path)))
+    if not is_there or not (Path(path).is_dir() if is_folder else Path(path).is_file()):
+        found = "is no" if is_there else "names no"
         raise ConfigError(f"--{option} {path} {found} {wanted} of this machine.")

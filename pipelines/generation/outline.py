@@ -66,8 +66,9 @@ def export_folder(uri: str) -> Iterator[Found]:
 
     Raises:
         ArtifactError: The artifact is missing, damaged or of another kind.
+        StorageError: The system refuses to look there.
     """
-    if storage.is_local(uri) and not Path(uri).is_dir():
+    if storage.is_local(uri) and not (storage.exists(uri) and Path(uri).is_dir()):
         raise ArtifactError(f"{uri} is no folder of this machine: give an export or a checkpoint.")
     if storage.is_local(uri) and not storage.exists(storage.join(uri, artifacts.MANIFEST)):
         folder = storage.local_path(uri)
@@ -103,8 +104,9 @@ def read_outline(found: Found) -> Outline:
         grid = Grid(*model["target_grid"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(
-            f"{folder} is no export that can be read ({error!r}): give a folder that "
-            "`nuwa checkpoint export` wrote, or an artifact of kind export or checkpoint."
+            f"{folder} is no export that can be read ({type(error).__name__}: {error}): give a "
+            "folder that `nuwa checkpoint export` wrote, or an artifact of kind export or "
+            "checkpoint."
         ) from error
     if grid.h != grid.w:
         raise ConfigError(

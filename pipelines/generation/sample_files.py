@@ -52,6 +52,7 @@ def places(wanted: Wanted, *, overwrite: bool) -> list[Place]:
     Raises:
         ConfigError: The name says another kind of file, a file is there or is one of those given,
             or none can be written there.
+        StorageError: The system refuses to look there.
     """
     out = _checked(wanted)
     count = len(wanted.samples)
@@ -124,7 +125,7 @@ def _checked(wanted: Wanted) -> Path:
     allowed = SUFFIXES[target]
     if ":/" in str(out):  # as a path, s3://bucket is s3:/bucket
         raise ConfigError(f"--out {out} is no file of this machine: name one.")
-    if out.is_dir() or not out.suffix:
+    if (storage.exists(str(out)) and out.is_dir()) or not out.suffix:
         raise ConfigError(f"--out {out} is no file name: end it in {' or '.join(allowed)}.")
     if out.suffix.lower() not in allowed:
         thing = "a picture" if target == "image" else "a video"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.cli import FLOWS
+from flows.cli import FLOWS, main
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,26 @@ def test_help_lists_every_flow(nuwa):
     answer = nuwa("--help")
     assert answer.returncode == 0
     assert all(f"  {name} " in answer.stdout for name in FLOWS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "demo"], "The same command goes on from here."),
+        (["generate", "T2I", "--checkpoint", "c", "--out", "x.png"], "--overwrite"),
+    ],
+)
+def test_a_command_that_is_interrupted_says_how_to_go_on(monkeypatch, capsys, arguments, told):
+    def interrupt(_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.cli._run", interrupt)
+    monkeypatch.setattr("flows.generate_cli._generate", interrupt)
+    monkeypatch.setattr("flows.interruption.listen", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 130
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.slow

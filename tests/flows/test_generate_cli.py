@@ -7,6 +7,7 @@ from PIL import Image
 
 from flows import generate_cli
 from nuwa_model.errors import ConfigError, NuwaError
+from pipelines.progress import parse_progress
 from tests.pipelines.generation.small_export import make_export
 from tests.pipelines.video.media import clouds, counting
 
@@ -104,10 +105,31 @@ def test_mistakes_are_refused_before_the_model_is_loaded(generate, monkeypatch, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("what", ["image", "out", "checkpoint"])
+def test_a_path_that_the_system_refuses_to_look_at_is_one_line(generate, what):
+    paths = {"image": "p.png", "out": "x.png", "checkpoint": "export"}
+    paths[what] = f"{'a' * 300}.png"
+    with pytest.raises(NuwaError, match=f"Cannot look at .*{paths[what]}: [^\n]+$"):
+        generate(f"I2I --image {paths['image']}", out=paths["out"], checkpoint=paths["checkpoint"])
+
+
 @pytest.mark.parametrize("text", ["", "  ", "\udcff"])
 def test_a_text_that_says_nothing_is_refused(generate, text):
     with pytest.raises(ConfigError, match="is no text"):
         generate("T2I --text", text)
+
+
+def test_a_text_that_no_file_can_tell_is_refused_without_repeating_it(generate):
+    with pytest.raises(ConfigError, match="--text has 10001 characters") as caught:
+        generate("T2V --text", "赤" * 10_001, out="x.mp4")
+    assert len(str(caught.value)) < 100
+
+
+def test_progress_ends_at_its_total_when_the_last_samples_take_fewer_rounds(generate, capsys):
+    generate("T2I --num-samples 17 --num-candidates 8 --text circle")
+    lines = [parse_progress(line) for line in capsys.readouterr().out.splitlines()]
+    last = [line for line in lines if line][-1]
+    assert last.done == last.total > 0
 
 
 def test_a_text_that_is_too_long_is_said(generate, capsys):

@@ -51,6 +51,9 @@ def test_what_is_no_export_is_refused_in_one_line(folder, tmp_path):
         with pytest.raises(WeightsError, match="is no export") as caught:
             read_outline(Found(place, "mine"))
         assert "\n" not in str(caught.value)
+    (broken / "config.json").unlink()
+    with pytest.raises(WeightsError, match=str(broken / "config.json")):
+        read_outline(Found(broken, "mine"))
     made = artifacts.publish(str(tmp_path), "vqgan", "x", folder / "vqgan", config={}, metadata={})
     with pytest.raises(ArtifactError, match="is of kind vqgan"), export_folder(made.uri):
         pass
