@@ -38,7 +38,7 @@ _NUMBERS: dict[str, tuple[type, str, str]] = {
     "temperature": (float, "X", "divides the logits; 0 takes the likeliest tokens (1)"),
     "top-k": (int, "N", "draw from so many tokens; 0 is all (0)"),
     "top-p": (float, "X", "draw from the likeliest tokens of this total probability (0.95)"),
-    "guidance": (float, "X", "how strongly the text counts; 1 is not more than learned (2)"),
+    "guidance": (float, "X", "how strongly the text counts; 1 is as learned (1)"),
     "num-candidates": (int, "N", "draw so many of each and keep the one that fits best (1)"),
     "given-frames": (int, "N", "first frames that are given, at 2.5 a second (1)"),
 }
@@ -131,7 +131,7 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
     for name, path in files.items():
         refuse_missing(name, path, is_folder=name == "sketch" and task.target == "video")
     settings: dict[str, Any] = {k.replace("-", "_"): v for k, v in numbers.items()}
-    settings.setdefault("num_samples", 1)
+    settings = {"num_samples": 1, "guidance": 1.0, **settings}  # more pulls things to the top left
     if "num_candidates" in settings:
         settings["num_candidates"] = {task.name: settings["num_candidates"]}
     return Wanted(

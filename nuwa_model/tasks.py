@@ -31,6 +31,11 @@ class Task:
     target: Target
     given: Given = "nothing"
 
+    @property
+    def can_rank(self) -> bool:
+        """Whether one sample can fit what it was made of better than another."""
+        return self.condition != "none" or self.given == "outside_mask"
+
 
 TASKS: Mapping[str, Task] = {
     task.name: task

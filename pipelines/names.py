@@ -84,9 +84,13 @@ def export_name(run: str, training: TrainingConfig) -> str:
     return f"{run}-best" if training.export == "best" else run
 
 
+_SAMPLES_MADE = "with the clip's own pixels where they are given"
+"""How sample sets are made of the same settings; another way is another set."""
+
+
 def samples_name(config: RunConfig, export: str) -> str:
     """The sample set that ``config.generation`` draws from the export of that name."""
-    return f"samples-{config_hash(config.generation.as_dict(), export)}"
+    return f"samples-{config_hash(config.generation.as_dict(), export, _SAMPLES_MADE)}"
 
 
 def _run_hash(config: RunConfig, training: TrainingConfig, *more: str) -> str:

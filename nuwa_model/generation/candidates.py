@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nuwa_model.encoder import Context
+from nuwa_model.errors import ConfigError
 from nuwa_model.generation.sample import Samples, Wave, generate
 from nuwa_model.model import Nuwa
 
@@ -43,8 +44,8 @@ def generate_best(
     model: Nuwa,
     condition: Context,
     *,
-    empty: Context,
-    num_candidates: int,
+    empty: Context | None = None,
+    num_candidates: int = 1,
     scorer: Scorer | None = None,
     known: Int[Tensor, "b s h w"] | None = None,
     sample_ids: Int[Tensor, " b"] | None = None,
@@ -56,7 +57,7 @@ def generate_best(
     Args:
         model: The transformer, in evaluation mode.
         condition: Encoded by ``model.encoder``, one row a sample.
-        empty: The encoded empty condition, as many rows.
+        empty: The encoded empty condition, as many rows; needed for more than one candidate.
         num_candidates: For each sample; candidate *k* of sample *i* has the noise of sample
             ``i · num_candidates + k``.
         scorer: Says which is best; by default ``fit`` of the model itself.
@@ -66,11 +67,17 @@ def generate_best(
         settings: Others of ``generate``.
 
     Raises:
-        GridError, ConfigError: As ``generate`` says.
+        GridError: As ``generate`` says.
+        ConfigError: Likewise, or there are no candidates, or several without the empty condition.
     """
     if num_candidates == 1:
         return generate(
             model, condition, known=known, sample_ids=sample_ids, on_wave=on_wave, **settings
+        )
+    if num_candidates < 1 or empty is None:
+        raise ConfigError(
+            f"{num_candidates} candidates were asked for: at least 1 is needed, and for more than "
+            "one the empty condition."
         )
     batch, device = len(condition), condition.states.device
     scorer = scorer or partial(fit, model)

@@ -198,6 +198,8 @@ def _check_request(model: Nuwa, condition: Context, asked: Request) -> None:
             f"Known tokens reach {int(asked.known.max())}; the model's codebook ends at "
             f"{model.config.codebook_size - 1}: encode them with the model's own tokenizer."
         )
+    if asked.sample_ids is not None and len(asked.sample_ids) != batch:
+        raise GridError(f"{len(asked.sample_ids)} sample_ids were given for {batch} samples.")
     if (asked.sampling.guidance != 1) != (asked.unconditional is not None):
         raise ConfigError(
             "Guidance other than 1 and an unconditional context belong together: give both."

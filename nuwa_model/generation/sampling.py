@@ -1,5 +1,6 @@
 """How a token is drawn from its logits."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,10 +30,12 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
-        if not self.temperature >= 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+        is_finite = math.isfinite(self.temperature) and math.isfinite(self.guidance)
+        is_right = self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1
+        if not (is_finite and is_right):
             raise ConfigError(
-                f"Sampling needs temperature ≥ 0, top_k ≥ 0 and top_p in (0, 1]; got "
-                f"{self.temperature}, {self.top_k}, {self.top_p}."
+                "Sampling needs temperature ≥ 0, top_k ≥ 0, top_p in (0, 1] and a finite guidance; "
+                f"got {self.temperature}, {self.top_k}, {self.top_p}, {self.guidance}."
             )
 
 

@@ -75,12 +75,16 @@ def synthesize(
     sampling = sampling or Sampling()
     if row.condition != "text":
         sampling = replace(sampling, guidance=1.0)
-    if num_candidates < 1:
-        raise ConfigError(f"num_candidates ({num_candidates}) must be at least 1.")
+    if num_candidates != 1 and not row.can_rank:
+        raise ConfigError(
+            f"{num_candidates} candidates of {row.name} fit equally well, for it reads nothing and "
+            "its given frames come first: draw 1."
+        )
     config = export.model.config
     grid = config.target_grid if row.target == "video" else config.image_grid
     context = encode_condition(export, row, texts=texts, sketches=sketches, known=known)
-    empty = _encode_texts(export, [NONE_TEXT]).repeated(len(context))
+    needs_empty = sampling.guidance != 1 or num_candidates != 1
+    empty = _encode_texts(export, [NONE_TEXT]).repeated(len(context)) if needs_empty else None
     samples = generate_best(
         export.model,
         context,

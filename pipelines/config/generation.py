@@ -61,6 +61,8 @@ class GenerationConfig:
         for name, number in self.num_candidates.items():
             if number < 1:
                 raise RangeError(self, "num_candidates", f"at least 1 for {name}")
+            if number > 1 and not get_task(name).can_rank:
+                raise RangeError(self, "num_candidates", f"1 for {name}, of which all fit as well")
         if not self.tasks:
             raise ConfigError("generation.tasks must name at least one task, e.g. [T2V].")
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from nuwa_model.errors import ConfigError
 from nuwa_model.generation import generate
 from nuwa_model.generation.candidates import fit, generate_best
 from nuwa_model.grid import Extent, Grid
@@ -65,6 +66,20 @@ def test_given_tokens_are_in_every_candidate(model, condition, empty):
         model, condition, empty=empty, num_candidates=3, known=known, target_grid=GRID
     ).tokens
     assert (best[:, 0] == 9).all()
+
+
+@pytest.mark.parametrize(("num_candidates", "has_empty"), [(0, True), (2, False)])
+def test_candidates_that_cannot_be_ranked_are_refused(
+    model, condition, empty, num_candidates, has_empty
+):
+    with pytest.raises(ConfigError, match=f"{num_candidates} candidates"):
+        generate_best(
+            model,
+            condition,
+            empty=empty if has_empty else None,
+            num_candidates=num_candidates,
+            target_grid=GRID,
+        )
 
 
 def log_likelihood(model, tokens, context):
