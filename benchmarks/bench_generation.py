@@ -216,25 +216,8 @@ def our_decoding(config):
 
 
 def their_decoding(config):
-    nuwa = peers.nuwa_pytorch()
-    if nuwa is None:
-        raise FileNotFoundError(peers.HINT)
     torch.manual_seed(0)
-    model = nuwa.NUWA(
-        dim=config.dim,
-        vae=Tokens(config),
-        max_video_frames=config.target_grid.s,
-        text_num_tokens=config.text_vocabulary,
-        text_max_seq_len=config.text_length,
-        text_enc_depth=config.encoder_depth,
-        text_enc_heads=config.num_heads,
-        text_enc_dim_head=config.head_dim,
-        enc_reversible=True,  # its other encoder takes no positions, and fails
-        dec_depth=config.decoder_depth,
-        dec_heads=config.num_heads,
-        dec_dim_head=config.head_dim,
-        sparse_3dna_kernel_size=tuple(config.extent),
-    ).to(device())
+    model = peers.nuwa_of(config, Tokens(config)).to(device())
     text = torch.randint(1, 100, (1, config.text_length), device=device())
     return partial(model.eval().generate, text=text, cond_scale=1.0)
 

@@ -134,25 +134,7 @@ def drawn_batch(config, batch):
 
 def their_step(config, batch, dtype, is_reversible=False):
     start()
-    nuwa = peers.nuwa_pytorch()
-    if nuwa is None:
-        raise FileNotFoundError(peers.HINT)
-    model = nuwa.NUWA(
-        dim=config.dim,
-        vae=TokensOnly(config),
-        max_video_frames=config.target_grid.s,
-        text_num_tokens=config.text_vocabulary,
-        text_max_seq_len=config.text_length,
-        text_enc_depth=config.encoder_depth,
-        text_enc_heads=config.num_heads,
-        text_enc_dim_head=config.head_dim,
-        enc_reversible=True,  # its other encoder takes no positions, and fails
-        dec_depth=config.decoder_depth,
-        dec_heads=config.num_heads,
-        dec_dim_head=config.head_dim,
-        dec_reversible=is_reversible,
-        sparse_3dna_kernel_size=tuple(config.extent),
-    ).to(device())
+    model = peers.nuwa_of(config, TokensOnly(config), dec_reversible=is_reversible).to(device())
     video, text = drawn(config, batch)
     return training_step(model, lambda: model(text=text, video=video, return_loss=True), dtype)
 

@@ -31,6 +31,33 @@ def nuwa_pytorch():
     return nuwa_pytorch
 
 
+def nuwa_of(config, vae, **more):
+    """nuwa-pytorch's model with the width, heads, depths and texts of one of ours.
+
+    Raises:
+        FileNotFoundError: ``make peers`` never ran.
+    """
+    nuwa = nuwa_pytorch()
+    if nuwa is None:
+        raise FileNotFoundError(HINT)
+    return nuwa.NUWA(
+        dim=config.dim,
+        vae=vae,
+        max_video_frames=config.target_grid.s,
+        text_num_tokens=config.text_vocabulary,
+        text_max_seq_len=config.text_length,
+        text_enc_depth=config.encoder_depth,
+        text_enc_heads=config.num_heads,
+        text_enc_dim_head=config.head_dim,
+        enc_reversible=True,  # its other encoder takes no positions, and fails
+        dec_depth=config.decoder_depth,
+        dec_heads=config.num_heads,
+        dec_dim_head=config.head_dim,
+        sparse_3dna_kernel_size=tuple(config.extent),
+        **more,
+    )
+
+
 class _Empty(ModuleType):
     """A module of which every name can be imported."""
 
