@@ -32,6 +32,11 @@ class Task:
     given: Given = "nothing"
 
     @property
+    def is_made_of_text(self) -> bool:
+        """Whether a text is all that it needs."""
+        return self.condition == "text" and self.given == "nothing"
+
+    @property
     def can_rank(self) -> bool:
         """Whether one sample can fit what it was made of better than another."""
         return self.condition != "none" or self.given == "outside_mask"

@@ -15,7 +15,10 @@ class GenerationConfig:
 
     Args:
         tasks: Tasks to sample; those whose conditions the store lacks are said and left out.
-        num_samples: Samples a task, each of another validation example.
+        prompts: Texts to sample instead of those of validation examples; all tasks must then be
+            T2I or T2V.
+        samples_a_prompt: Samples of each prompt.
+        num_samples: Samples a task, each of another validation example; prompts take no notice.
         batch_size: Samples decoded together.
         num_workers: Generating actors; 0 is one for each GPU, or one where there is none.
         temperature: Divides the logits.
@@ -31,6 +34,8 @@ class GenerationConfig:
     """
 
     tasks: tuple[str, ...] = ("T2V", "T2I", "V2V")
+    prompts: tuple[str, ...] = ()
+    samples_a_prompt: int = 1
     num_samples: int = 4
     batch_size: int = 64
     num_workers: int = 0
@@ -47,6 +52,7 @@ class GenerationConfig:
         """Refuse contradictions here, so that no module has to."""
         refuse_outside(
             self,
+            samples_a_prompt=SOME,
             num_samples=SOME,
             batch_size=SOME,
             num_workers=ANY,
@@ -63,10 +69,21 @@ class GenerationConfig:
                 raise RangeError(self, "num_candidates", f"at least 1 for {name}")
             if number > 1 and not get_task(name).can_rank:
                 raise RangeError(self, "num_candidates", f"1 for {name}, of which all fit as well")
+        if not all(prompt.strip() for prompt in self.prompts):
+            raise ConfigError("generation.prompts holds an empty text: leave it out.")
+        if self.prompts and not all(get_task(name).is_made_of_text for name in self.tasks):
+            raise ConfigError(
+                f"generation.prompts are texts alone, but {', '.join(self.tasks)} need more: set "
+                "generation.tasks to T2I, T2V or both."
+            )
         if not self.tasks:
             raise ConfigError("generation.tasks must name at least one task, e.g. [T2V].")
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain values, which names are made of, without an unused later one."""
-        fields = asdict(self)
-        return {k: v for k, v in fields.items() if (k, v) != ("num_candidates", {})}
+        """The settings as plain values, which names are made of, without unused later ones."""
+        unused: tuple[tuple[str, Any], ...] = (
+            ("num_candidates", {}),
+            ("prompts", ()),
+            ("samples_a_prompt", 1),
+        )
+        return {k: v for k, v in asdict(self).items() if (k, v) not in unused}

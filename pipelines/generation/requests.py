@@ -33,7 +33,7 @@ class Requests:
 
     Attributes:
         task: Which.
-        clip_ids: Clip that each sample's condition comes from.
+        clip_ids: Clip that each sample's condition comes from; empty of a prompt.
         texts: Caption of each, empty for a task that reads none and a clip that has none.
         sketches: Sketch tokens of each, for tasks that read them.
         known: Given target tokens, −1 where free, for tasks that are given some.
@@ -79,6 +79,12 @@ def load_examples(store: str, fingerprint: str, sketch_fingerprint: str = "") ->
         logger.info("event=conditions split=%s clips=%d", split, len(examples.clip_ids))
         return examples
     raise AssertionError("the loop returns or raises")
+
+
+def prompted(task_name: str, generation: GenerationConfig) -> Requests:
+    """The prompts of the settings, several samples of each one after another."""
+    texts = tuple(text for text in generation.prompts for _ in range(generation.samples_a_prompt))
+    return Requests(task=get_task(task_name), clip_ids=("",) * len(texts), texts=texts)
 
 
 def make_requests(

@@ -13,7 +13,7 @@ from pipelines.config import GenerationConfig
 from pipelines.generation.marks import first_labels
 from pipelines.generation.originals import with_originals
 from pipelines.generation.painter import sampling_of
-from pipelines.generation.requests import Requests, load_examples, make_requests
+from pipelines.generation.requests import Requests, load_examples, make_requests, prompted
 from pipelines.generation.sample_set import batch_uri, write_batch
 from pipelines.loading.examples import TokenExamples
 
@@ -75,6 +75,8 @@ class Generator:
         return seconds
 
     def _of(self, task: str) -> Requests | None:
+        if self._generation.prompts:
+            return prompted(task, self._generation)
         if task not in self._requests:
             grid = self._export.model.config.target_grid
             marks = partial(first_labels, self._store)

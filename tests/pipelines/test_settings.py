@@ -16,6 +16,8 @@ from pipelines.settings import load_config
         ("generation.given_frames=99", "must be less than clips.num_frames (10)"),
         ("generation.num_samples=-1", "generation.num_samples (-1) must be at least 1"),
         ("generation.tasks=[]", "must name at least one task"),
+        ('generation.prompts=["a dog"]', "set generation.tasks to T2I, T2V or both"),
+        ('generation.prompts=[" "]', "holds an empty text"),
         ('generation.num_candidates={"TI2I": 0}', "must be at least 1 for TI2I"),
         ('generation.num_candidates={"V2V": 2}', "must be 1 for V2V, of which all fit as well"),
         ("clips.size=31", "clips.size (31) must be a multiple of 8"),

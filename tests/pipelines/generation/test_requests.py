@@ -13,7 +13,7 @@ from pipelines.evaluation.kept import score_kept
 from pipelines.evaluation.material import Clip, Material, Sample
 from pipelines.generation.marks import first_labels, hole_around
 from pipelines.generation.originals import with_originals
-from pipelines.generation.requests import Requests, make_requests
+from pipelines.generation.requests import Requests, make_requests, prompted
 from pipelines.loading.examples import Clip as TokenClip
 from pipelines.loading.examples import TokenExamples
 from pipelines.settings import load_config
@@ -74,6 +74,14 @@ def test_captions_of_something_else_stay():
 @pytest.mark.parametrize("task", ["T2V", "V2V", "I2I"])
 def test_other_tasks_are_asked_for_what_the_clip_shows(task):
     assert asked(task, labels()).texts[0] == TEXT
+
+
+def test_of_each_prompt_several_samples_are_asked_for():
+    settings = GenerationConfig(tasks=("T2I",), prompts=("a dog", "a cat"), samples_a_prompt=2)
+    requests = prompted("T2I", settings)
+    assert requests.texts == ("a dog", "a dog", "a cat", "a cat")
+    assert requests.known is None
+    assert requests.part(1, 3).texts == ("a dog", "a cat")
 
 
 def test_what_is_unknown_marks_nothing():
