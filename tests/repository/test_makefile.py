@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 
 TARGETS = [
-    *("help", "setup", "demo", "test", "test-long", "check"),
+    *("help", "setup", "demo", "demo-full", "test", "test-long", "check"),
     *("format", "bench", "peers", "up", "down", "clean"),
 ]
 
