@@ -17,7 +17,7 @@ ERRORS = {
     "internal": (500, "InternalError"),
     "conflict": (409, "ConditionalRequestConflict"),
 }
-KINDS = (*ERRORS, "reset_before", "reset_after", "truncate", "delay")
+KINDS = (*ERRORS, "reset_before", "reset_after", "truncate", "delay", "hold")
 CONTROL = "/control-of-the-proxy"
 
 
@@ -26,7 +26,8 @@ class FaultProxy:
 
     ``reset_before`` cuts the connection before the server hears of the request, ``reset_after``
     when the server has done it and before the client hears so. ``truncate`` sends half a body.
-    ``conflict`` meets conditional requests only.
+    ``conflict`` meets conditional requests only. ``hold`` never answers, and the server never
+    hears of the request: it lasts until the caller hangs up.
     """
 
     def __init__(self, upstream):
@@ -98,7 +99,9 @@ class Server:
         kind = self.next_fault(method, path, is_conditional="if-none-match" in headers)
         if kind == "delay":
             await asyncio.sleep(1.0)
-        if kind == "reset_before":
+        if kind == "hold":
+            await reader.read()
+        elif kind == "reset_before":
             writer.transport.abort()
         elif kind in ERRORS:
             status, code = ERRORS[kind]

@@ -147,9 +147,9 @@ artifacts.publish(sys.argv[1], "vqgan", "v", sys.argv[2], config={}, metadata={}
 
 
 def test_a_publisher_that_is_killed_leaves_nothing_listed_and_is_continued(proxy, s3, folder):
-    slow = proxy.fail("PUT", "delay", "sub/c", times=1)
+    is_held = proxy.fail("PUT", "hold", "sub/c", times=1)
     running = subprocess.Popen([sys.executable, "-c", PUBLISHER, s3, folder])
-    while not (slow() and _is_stored(s3, "/a") and _is_stored(s3, "/b")):
+    while not (is_held() and _is_stored(s3, "/a") and _is_stored(s3, "/b")):
         time.sleep(0.01)
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
