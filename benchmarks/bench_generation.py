@@ -27,7 +27,7 @@ from torch import nn
 from turns import device, peak, race, reset_peak, synchronize
 
 from nuwa_model.config import NuwaConfig
-from nuwa_model.generation import Request, Sampling, generate, generate_frames
+from nuwa_model.generation import Request, Sampling, freeze, generate, generate_frames
 from nuwa_model.generation.cache import plan_pass
 from nuwa_model.generation.schedule import plan_passes
 from nuwa_model.generation.stepper import Stepper
@@ -134,8 +134,13 @@ def condition(model):
         return model.encoder(text, mask, is_sketch=False)
 
 
+@cache
+def frozen(model):
+    return freeze(model)
+
+
 def decode(model, grid, schedule):
-    generate(model, condition(model), target_grid=grid, schedule=schedule, seed=SEED.seed)
+    generate(frozen(model), condition(model), target_grid=grid, schedule=schedule, seed=SEED.seed)
     synchronize()
 
 
@@ -154,7 +159,7 @@ def spread_over(model, grid):
     sight = model.config.decoder_sight
     passes = plan_passes(grid, sight, "sequential")
     plans = [plan_pass(step, grid, sight, device()) for step in passes[:: len(passes) // SPREAD]]
-    stepper = Stepper(model, [condition(model)], grid)
+    stepper = Stepper(frozen(model), [condition(model)], grid)
     tokens = torch.zeros(1, grid.num_cells, dtype=torch.long, device=device())
 
     def step_all():
@@ -251,7 +256,7 @@ def long_video(num_frames):
     asked = Request(target_grid=grid, sampling=SEED)
 
     def decode_all():
-        made = generate_frames(model, condition(model), asked, num_frames=num_frames)
+        made = generate_frames(frozen(model), condition(model), asked, num_frames=num_frames)
         assert sum(1 for _ in made) == num_frames
 
     return decode_all

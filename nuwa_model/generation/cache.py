@@ -24,7 +24,8 @@ class PassPlan(NamedTuple):
     """The index arithmetic of one pass.
 
     Attributes:
-        cells: Number of the cell that each slot predicts, −1 for the last column.
+        cells: Numbers of the cells that are predicted.
+        predicting: Which slots predict them: all but those of the last column.
         inputs: Number of the cell whose token each slot holds, −1 for ``<bos>``.
         coordinates: Frame, row and column of each slot.
         own: Place of each slot in the ring.
@@ -33,7 +34,8 @@ class PassPlan(NamedTuple):
         mask: True where a slot sees a place of its list.
     """
 
-    cells: Int[Tensor, " m"]
+    cells: Int[Tensor, " p"]
+    predicting: Int[Tensor, " p"]
     inputs: Int[Tensor, " m"]
     coordinates: Int[Tensor, "m 3"]
     own: Int[Tensor, " m"]
@@ -45,16 +47,17 @@ class PassPlan(NamedTuple):
 def plan_pass(step: Pass, target_grid: Grid, sight: Sight, device: torch.device) -> PassPlan:
     """Turn slots into indexes, once for each pass of a schedule."""
     slots = slot_grid(target_grid)
-    numbers = [(f * target_grid.h + r) * target_grid.w + c for f, r, c in step.slots]
-    columns = [c for _, _, c in step.slots]
-    pairs = list(zip(numbers, columns, strict=True))
+    _, h, w = target_grid
+    predicting = [number for number, (_, _, c) in enumerate(step.slots) if c < w]
+    inputs = [(f * h + r) * w + c - 1 if c > 0 else -1 for f, r, c in step.slots]
     frames = ring_frames(slots, sight.extent)
     own = torch.tensor([_place(slot, slots, frames) for slot in step.slots], device=device)
     is_full = sight.kind == "full"
     seen, mask = _all_before(own) if is_full else _each_its_own(step, slots, sight, device)
     return PassPlan(
-        cells=torch.tensor([n if c < target_grid.w else -1 for n, c in pairs], device=device),
-        inputs=torch.tensor([n - 1 if c > 0 else -1 for n, c in pairs], device=device),
+        cells=torch.tensor(step.cells(target_grid), dtype=torch.long, device=device),
+        predicting=torch.tensor(predicting, dtype=torch.long, device=device),
+        inputs=torch.tensor(inputs, device=device),
         coordinates=torch.tensor(step.slots, device=device),
         own=own,
         seen=seen,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
+from nuwa_model.generation.frozen import Frozen, freeze
 from nuwa_model.generation.sample import Samples, Wave, generate
 from nuwa_model.model import Nuwa
 
@@ -41,7 +42,7 @@ _MOST_LOGITS = 1 << 24
 
 
 def generate_best(
-    model: Nuwa,
+    model: Nuwa | Frozen,
     condition: Context,
     *,
     empty: Context | None = None,
@@ -55,7 +56,7 @@ def generate_best(
     """Draw candidates of each sample and keep the best, as the paper keeps one of 60.
 
     Args:
-        model: The transformer, in evaluation mode.
+        model: The transformer, in evaluation mode; frozen, where it is called more than once.
         condition: Encoded by ``model.encoder``, one row a sample.
         empty: The encoded empty condition, as many rows; needed for more than one candidate.
         num_candidates: For each sample; candidate *k* of sample *i* has the noise of sample
@@ -79,8 +80,9 @@ def generate_best(
             f"{num_candidates} candidates were asked for: at least 1 is needed, and for more than "
             "one the empty condition."
         )
+    frozen = freeze(model)
     batch, device = len(condition), condition.states.device
-    scorer = scorer or partial(fit, model)
+    scorer = scorer or partial(fit, frozen.model)
     ids = torch.arange(batch, device=device) if sample_ids is None else sample_ids.to(device)
     is_given = torch.zeros(batch, *settings["target_grid"], dtype=torch.bool)
     if known is not None:
@@ -92,7 +94,7 @@ def generate_best(
     for number, start in enumerate(starts):
         numbers = torch.arange(start, min(start + at_once, num_candidates), device=device)
         drawn = generate(
-            model,
+            frozen,
             condition,
             known=known,
             num_samples=len(numbers),

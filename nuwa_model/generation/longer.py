@@ -9,12 +9,13 @@ from torch import Tensor
 
 from nuwa_model.encoder import Context
 from nuwa_model.errors import GridError
+from nuwa_model.generation.frozen import Frozen, freeze
 from nuwa_model.generation.sample import Request, decode_waves
 from nuwa_model.model import Nuwa
 
 
 def generate_frames(
-    model: Nuwa, condition: Context, asked: Request, *, num_frames: int
+    model: Nuwa | Frozen, condition: Context, asked: Request, *, num_frames: int
 ) -> Iterator[Int[Tensor, "b h w"]]:
     """Decode a video of any length, and hand on each frame as soon as its last cell is drawn.
 
@@ -25,7 +26,7 @@ def generate_frames(
     scene stays itself, or a motion goes on as the text says, is not promised.
 
     Args:
-        model: The transformer, in evaluation mode.
+        model: The transformer, in evaluation mode; frozen, where it is called more than once.
         condition: Encoded by ``model.encoder``, one row a sample; a text or nothing.
         asked: For one window; ``known`` is for the first.
         num_frames: How many to decode, given ones included.
@@ -41,6 +42,7 @@ def generate_frames(
     _check_length(condition, asked, num_frames)
     grid, kept, first = asked.target_grid, asked.target_grid.s // 2, 0
     window = replace(asked, target_grid=grid._replace(s=min(grid.s, num_frames)))
+    model = freeze(model)
     while True:
         frames: list[Int[Tensor, "b h w"]] = []
         for frame in _frames(model, condition, window):
@@ -61,7 +63,7 @@ def generate_frames(
         )
 
 
-def _frames(model: Nuwa, condition: Context, window: Request) -> Iterator[Int[Tensor, "b h w"]]:
+def _frames(model: Frozen, condition: Context, window: Request) -> Iterator[Int[Tensor, "b h w"]]:
     """The frames of one window, each as soon as it is whole."""
     s, h, w = window.target_grid
     batch, device = len(condition), condition.states.device

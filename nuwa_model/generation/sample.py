@@ -12,6 +12,7 @@ from torch import Tensor
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError, GridError
 from nuwa_model.generation.cache import plan_pass
+from nuwa_model.generation.frozen import Frozen, freeze
 from nuwa_model.generation.noise import uniform
 from nuwa_model.generation.sampling import Sampling, draw, guided
 from nuwa_model.generation.schedule import Schedule, plan_passes
@@ -75,7 +76,7 @@ class Request:
 
 
 def generate(
-    model: Nuwa,
+    model: Nuwa | Frozen,
     condition: Context,
     *,
     target_grid: Grid,
@@ -97,7 +98,7 @@ def generate(
     that comes before it.
 
     Args:
-        model: The transformer, in evaluation mode.
+        model: The transformer, in evaluation mode; frozen, where it is called more than once.
         condition: Encoded by ``model.encoder``, one row a prompt.
         target_grid: Cells to write, at most the model's.
         known: Tokens that are given, −1 where free; one row a prompt. The cells up to the first
@@ -144,7 +145,7 @@ def generate(
 
 
 @torch.inference_mode()
-def decode_waves(model: Nuwa, condition: Context, asked: Request) -> Iterator[Wave]:
+def decode_waves(model: Nuwa | Frozen, condition: Context, asked: Request) -> Iterator[Wave]:
     """Decode pass by pass; every cell is in exactly one wave.
 
     Raises:
@@ -157,27 +158,28 @@ def decode_waves(model: Nuwa, condition: Context, asked: Request) -> Iterator[Wa
     given = rearrange(known.to(device), "b s h w -> b (s h w)")
     sample_ids = torch.arange(batch) if asked.sample_ids is None else asked.sample_ids
     contexts = [condition] if asked.unconditional is None else [condition, asked.unconditional]
-    stepper = Stepper(model, contexts, grid)
+    stepper = Stepper(freeze(model), contexts, grid)
     tokens, num_given = given.clamp(min=0), _num_given(given)
+    is_free = (given < 0).any(dim=0).tolist()
+    cells = torch.arange(grid.num_cells, device=device)
+    noise = uniform(asked.sampling.seed, sample_ids.to(device), cells + asked.first_cell)
     passes = plan_passes(grid, sight, asked.schedule, num_given)
     of = len(passes) + (num_given > 0)
     if num_given:
         stepper.prefill(torch.cat([tokens] * len(contexts)), num_given)
-        cells = torch.arange(num_given, device=device)
-        yield Wave(cells, tokens[:, cells], is_drawn=False, number=1, of=of)
+        yield Wave(
+            cells[:num_given], tokens[:, :num_given].clone(), is_drawn=False, number=1, of=of
+        )
     for number, step in enumerate(passes, start=of - len(passes) + 1):
         plan = plan_pass(step, grid, sight, device)
         logits = stepper.step(plan, torch.cat([tokens] * len(contexts)))
-        is_cell = plan.cells >= 0
-        cells = plan.cells[is_cell]
-        free = given[:, cells] < 0
-        is_drawn = bool(free.any())
+        is_drawn = any(is_free[cell] for cell in step.cells(grid))
         if is_drawn:
-            noise = uniform(asked.sampling.seed, sample_ids.to(device), cells + asked.first_cell)
-            rows = guided(logits[:, is_cell], batch, asked.sampling.guidance)
-            drawn = draw(rows, noise, asked.sampling)
-            tokens[:, cells] = torch.where(free, drawn, tokens[:, cells])
-        yield Wave(cells, tokens[:, cells], is_drawn, number, of)
+            rows = guided(logits, batch, asked.sampling.guidance)
+            drawn = draw(rows, noise[:, plan.cells], asked.sampling)
+            known = given[:, plan.cells]
+            tokens[:, plan.cells] = torch.where(known < 0, drawn, known)
+        yield Wave(plan.cells, tokens[:, plan.cells], is_drawn, number, of)
 
 
 def _num_given(given: Int[Tensor, "b t"]) -> int:
@@ -185,7 +187,7 @@ def _num_given(given: Int[Tensor, "b t"]) -> int:
     return int((given >= 0).all(dim=0).long().cumprod(dim=0).sum())
 
 
-def _check_request(model: Nuwa, condition: Context, asked: Request) -> None:
+def _check_request(model: Nuwa | Frozen, condition: Context, asked: Request) -> None:
     grid, largest, batch = asked.target_grid, model.config.target_grid, len(condition)
     if any(size > limit for size, limit in zip(grid, largest, strict=True)) or min(grid) < 1:
         raise GridError(

@@ -45,16 +45,17 @@ def draw(
     """Draw a token for each row of logits by inverting its cumulative distribution at the noise."""
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
-    logits = logits.double() / sampling.temperature
+    logits = _at_least_float(logits) / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         least = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
     probabilities = logits.softmax(dim=-1)
     if sampling.top_p < 1:
         probabilities = _keep_top_p(probabilities, sampling.top_p)
-    cumulative = probabilities.cumsum(dim=-1)
+    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
     threshold = noise.unsqueeze(-1) * cumulative[..., -1:]
-    return (cumulative <= threshold).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
+    found = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
+    return found.clamp(max=logits.shape[-1] - 1)
 
 
 def guided(logits: Float[Tensor, "bb m v"], batch: int, guidance: float) -> Float[Tensor, "b m v"]:
@@ -67,8 +68,13 @@ def guided(logits: Float[Tensor, "bb m v"], batch: int, guidance: float) -> Floa
     """
     if len(logits) == batch:
         return logits
-    conditional, unconditional = logits.double().split(batch)
+    conditional, unconditional = _at_least_float(logits).split(batch)
     return unconditional + guidance * (conditional - unconditional)
+
+
+def _at_least_float(logits: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Not in the eight bits of bfloat16."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _keep_top_p(probabilities: Float[Tensor, "b m v"], top_p: float) -> Float[Tensor, "b m v"]:

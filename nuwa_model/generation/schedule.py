@@ -24,6 +24,11 @@ class Pass(NamedTuple):
 
     slots: tuple[tuple[int, int, int], ...]
 
+    def cells(self, target_grid: Grid) -> list[int]:
+        """Number of the cell that each slot predicts; those of the last column predict none."""
+        _, h, w = target_grid
+        return [(f * h + r) * w + c for f, r, c in self.slots if c < w]
+
 
 @lru_cache(maxsize=16)
 def plan_passes(

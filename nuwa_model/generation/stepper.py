@@ -1,7 +1,7 @@
 """One pass of cached decoding: some slots in, their logits out."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,8 @@ from nuwa_model.decoder import DecoderLayer, slot_grid
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
 from nuwa_model.generation.cache import PassPlan, RingCache
-from nuwa_model.generation.packed import linear_map, packed
+from nuwa_model.generation.frozen import Frozen
 from nuwa_model.grid import Grid
-from nuwa_model.model import Nuwa
 from nuwa_model.sight import Sight, sight_of
 
 
@@ -33,7 +32,7 @@ class Stepper:
     """Holds the ring caches and the condition's keys while a batch is decoded.
 
     Args:
-        model: The transformer, in evaluation mode.
+        model: The transformer, frozen.
         contexts: Conditions, one after another along the batch; they may differ in grid (the
             second is the unconditional one of guidance).
         target_grid: Cells to decode.
@@ -42,22 +41,18 @@ class Stepper:
         ConfigError: A layer sees other cells than the config says, so that no schedule is exact.
     """
 
-    def __init__(self, model: Nuwa, contexts: Sequence[Context], target_grid: Grid) -> None:
-        self._decoder = model.decoder
-        self._layers = [packed(layer) for layer in cast(list[DecoderLayer], model.decoder.layers)]
-        _check_sights(self._layers, model.config.decoder_sight)
+    def __init__(self, model: Frozen, contexts: Sequence[Context], target_grid: Grid) -> None:
+        _check_sights(model.layers, model.config.decoder_sight)
+        self._model = model
         self._contexts = contexts
         self._grid = target_grid
-        self._table = model.decoder.embedding.table()
-        self._head = packed(model.decoder.head)
-        self._to_logits = linear_map(self._table, self._head.bias)
         batch = sum(len(context) for context in contexts)
         states = contexts[0].states
         self.rings = [
             RingCache(model.config, target_grid, batch, dtype=states.dtype, device=states.device)
-            for _ in self._layers
+            for _ in model.layers
         ]
-        self._cross = [self._cross_keys(layer, contexts) for layer in self._layers]
+        self._cross = [self._cross_keys(layer, contexts) for layer in model.layers]
 
     @staticmethod
     def _cross_keys(layer: DecoderLayer, contexts: Sequence[Context]) -> list[_CrossKeys]:
@@ -81,12 +76,12 @@ class Stepper:
         frames = rearrange(tokens[:, : num_frames * h * w], "b (s h w) -> b s h w", h=h, w=w)
         slots = slot_grid(self._grid._replace(s=num_frames))
         for rows, context in _with_rows(self._contexts):
-            x, rotation = self._decoder.slot_inputs(frames[rows])
-            for layer, ring in zip(self._layers, self.rings, strict=True):
+            x, rotation = self._model.decoder.slot_inputs(frames[rows])
+            for layer, ring in zip(self._model.layers, self.rings, strict=True):
                 x, key, value = layer.forward_with_keys(x, slots, context, rotation)
                 ring.fill(rows, key, value)
 
-    def step(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b m v"]:
+    def step(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b p v"]:
         """Compute the slots of one pass.
 
         Args:
@@ -94,23 +89,24 @@ class Stepper:
             tokens: All cells' tokens so far, in raster order; those the pass holds must be set.
 
         Returns:
-            Logits of the cells that the slots predict; the last column's mean nothing.
+            Logits of the cells that the slots predict.
         """
-        x, rotation = self._inputs(plan, tokens), self._decoder.rotation(plan.coordinates)
-        for layer, ring, cross in zip(self._layers, self.rings, self._cross, strict=True):
+        x, rotation = self._inputs(plan, tokens), self._model.decoder.rotation(plan.coordinates)
+        for layer, ring, cross in zip(self._model.layers, self.rings, self._cross, strict=True):
             y = layer.self_norm(x)
             ring.write(plan.own, *layer.self_attention.keys_values(y, rotation))
             near = ring.read(plan.seen)
             x = x + layer.self_attention.attend_gathered(y, *near, plan.mask, rotation)
             x = x + self._attend_conditions(layer, layer.cross_norm(x), cross, plan)
             x = x + layer.feed_forward(layer.feed_forward_norm(x))
-        return self._to_logits(self._head.project(x))
+        return self._model.to_logits(self._model.head.project(x[:, plan.predicting]))
 
     def _inputs(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b m d"]:
-        held = F.embedding(tokens[:, plan.inputs.clamp(min=0)], self._table)
-        x = torch.where((plan.inputs < 0)[None, :, None], self._decoder.bos, held)
+        decoder = self._model.decoder
+        held = F.embedding(tokens[:, plan.inputs.clamp(min=0)], self._model.table)
+        x = torch.where((plan.inputs < 0)[None, :, None], decoder.bos, held)
         f, r, c = plan.coordinates.unbind(dim=1)
-        position = self._decoder.position
+        position = decoder.position
         return x + (position.s[f] + position.h[r] + position.w[c])
 
     def _attend_conditions(

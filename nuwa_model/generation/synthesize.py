@@ -12,6 +12,7 @@ from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
 from nuwa_model.export import Export
 from nuwa_model.generation.candidates import generate_best
+from nuwa_model.generation.frozen import Frozen
 from nuwa_model.generation.sample import Wave
 from nuwa_model.generation.sampling import Sampling
 from nuwa_model.generation.schedule import Schedule
@@ -49,6 +50,7 @@ def synthesize(
     sample_ids: Int[Tensor, " b"] | None = None,
     num_candidates: int = 1,
     on_wave: Callable[[Wave], None] = lambda _wave: None,
+    frozen: Frozen | None = None,
 ) -> Synthesis:
     """Generate a batch of samples of one of the eight tasks.
 
@@ -65,6 +67,7 @@ def synthesize(
         num_candidates: Draw so many of each sample and keep the one that best fits its condition,
             and what is known after a hole (``candidates.fit``); the paper kept one of 60.
         on_wave: Called with the cells of each pass as soon as they are drawn.
+        frozen: The export's model, frozen, where there will be more batches.
 
     Raises:
         ConfigError: The task's input is missing, or there are to be no candidates.
@@ -86,7 +89,7 @@ def synthesize(
     needs_empty = sampling.guidance != 1 or num_candidates != 1
     empty = _encode_texts(export, [NONE_TEXT]).repeated(len(context)) if needs_empty else None
     samples = generate_best(
-        export.model,
+        frozen or export.model,
         context,
         empty=empty,
         num_candidates=num_candidates,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nuwa_model.errors import ConfigError
 from nuwa_model.export import Export
-from nuwa_model.generation import Sampling, Wave, synthesize
+from nuwa_model.generation import Sampling, Wave, freeze, synthesize
 from nuwa_model.tokenizers.pixels import pixels_to_images
 from pipelines.config import GenerationConfig
 from pipelines.generation.composition import compose, continued
@@ -77,7 +77,7 @@ def paint(
     factor = export.frames.config.factor
     known = known_tokens(export, given).to(device)
     sketches = None if given.labels is None else sketch_tokens(export, given)
-    samples = wanted.samples
+    samples, frozen = wanted.samples, freeze(export.model)
     for start in range(0, len(samples), AT_ONCE):
         batch = samples[start : start + AT_ONCE]
         made = synthesize(
@@ -91,6 +91,7 @@ def paint(
             num_candidates=wanted.num_candidates,
             sample_ids=torch.tensor([number for _, number in batch], device=device),
             on_wave=on_wave,
+            frozen=frozen,
         )
         yield from compose(made.pixels.cpu(), pixels, is_free, feather=max(1, factor // 4)).numpy()
 

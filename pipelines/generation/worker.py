@@ -7,7 +7,7 @@ from functools import cached_property, partial
 import torch
 
 from nuwa_model.export import Export
-from nuwa_model.generation import synthesize
+from nuwa_model.generation import Frozen, freeze, synthesize
 from pipelines import artifacts, storage
 from pipelines.config import GenerationConfig
 from pipelines.generation.marks import first_labels
@@ -41,6 +41,10 @@ class Generator:
         return Export.load(artifacts.folder_at(self._uri)).to(self._device)
 
     @cached_property
+    def _frozen(self) -> Frozen:
+        return freeze(self._export.model)
+
+    @cached_property
     def _examples(self) -> TokenExamples:
         export = self._export
         sketches = "" if export.sketches is None else export.sketches.fingerprint
@@ -68,6 +72,7 @@ class Generator:
             schedule=self._generation.schedule,
             num_candidates=self._generation.num_candidates.get(task, 1),
             sample_ids=torch.arange(start, start + len(part.clip_ids), device=self._device),
+            frozen=self._frozen,
         )
         seconds = time.monotonic() - started
         synthesis = with_originals(self._store, part, synthesis)

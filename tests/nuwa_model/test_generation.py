@@ -11,7 +11,7 @@ from nuwa_model.attention import axial_mask, nearby_mask
 from nuwa_model.decoder import PREDICTED, slot_grid
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError, GridError
-from nuwa_model.generation import Sampling, generate
+from nuwa_model.generation import Sampling, freeze, generate
 from nuwa_model.generation.cache import plan_pass
 from nuwa_model.generation.noise import uniform
 from nuwa_model.generation.sampling import draw
@@ -161,17 +161,28 @@ def test_logits_of_every_schedule_are_those_of_training(kind, schedule, is_sketc
     model = make_model(grid, WINDOW, decoder_attention=kind)
     context, sight = make_context(model, is_sketch), model.config.decoder_sight
     tokens = torch.randint(64, (2, *grid), generator=torch.Generator().manual_seed(4))
-    stepper, found = Stepper(model, [context], grid), torch.zeros(2, grid.num_cells, 64).double()
+    stepper = Stepper(freeze(model), [context], grid)
+    found = torch.zeros(2, grid.num_cells, 64).double()
     with torch.inference_mode():
         if num_given:
             stepper.prefill(tokens.flatten(1), num_given)
         for step in plan_passes(grid, sight, schedule, num_given):
             plan = plan_pass(step, grid, sight, tokens.device)
-            logits = stepper.step(plan, tokens.flatten(1))
-            found[:, plan.cells[plan.cells >= 0]] = logits[:, plan.cells >= 0]
+            found[:, plan.cells] = stepper.step(plan, tokens.flatten(1))
         expected = model.decoder(tokens, context).flatten(1, 3)
     free = slice(num_given, None)
     torch.testing.assert_close(found[:, free], expected[:, free], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_frozen_model_draws_the_same_again_and_again(dtype):
+    grid = Grid(3, 3, 4)
+    model = make_model(grid, WINDOW).to(dtype)
+    context, frozen = make_context(model, is_sketch=False), freeze(model)
+    assert freeze(frozen) is frozen
+    expected = generate(model, context, target_grid=grid).tokens
+    for _ in range(2):
+        assert torch.equal(generate(frozen, context, target_grid=grid).tokens, expected)
 
 
 @pytest.mark.parametrize("schedule", ["wavefront", "sequential"])
@@ -186,15 +197,15 @@ def test_a_slot_that_nobody_will_read_again_may_be_poisoned(kind, schedule):
     for number, step in enumerate(passes):
         for slot in step.slots:
             last_reader |= dict.fromkeys(seen_slots(slot, slots, sight), number)
-    stepper, found = Stepper(model, [context], grid), torch.zeros(2, grid.num_cells, 64).double()
+    stepper = Stepper(freeze(model), [context], grid)
+    found = torch.zeros(2, grid.num_cells, 64).double()
     for ring in stepper.rings:
         ring.states.fill_(math.nan)
     holders, num_poisoned = {}, 0
     with torch.inference_mode():
         for number, step in enumerate(passes):
             plan = plan_pass(step, grid, sight, tokens.device)
-            logits = stepper.step(plan, tokens.flatten(1))
-            found[:, plan.cells[plan.cells >= 0]] = logits[:, plan.cells >= 0]
+            found[:, plan.cells] = stepper.step(plan, tokens.flatten(1))
             holders |= zip(plan.own.tolist(), step.slots, strict=True)
             done = [p for p, slot in holders.items() if last_reader.get(slot, -1) <= number]
             num_poisoned += len(done)
