@@ -25,7 +25,6 @@ class _CrossKeys(NamedTuple):
     rows: slice
     key: Float[Tensor, "b n t e"]
     value: Float[Tensor, "b n t e"]
-    context: Context
 
 
 class Stepper:
@@ -57,7 +56,7 @@ class Stepper:
     @staticmethod
     def _cross_keys(layer: DecoderLayer, contexts: Sequence[Context]) -> list[_CrossKeys]:
         return [
-            _CrossKeys(rows, *layer.cross_attention.keys_values(context.states), context)
+            _CrossKeys(rows, *layer.cross_attention.keys_values(context.states))
             for rows, context in _with_rows(contexts)
         ]
 
@@ -92,12 +91,13 @@ class Stepper:
             Logits of the cells that the slots predict.
         """
         x, rotation = self._inputs(plan, tokens), self._model.decoder.rotation(plan.coordinates)
+        masks = [self._condition_mask(plan, context) for context in self._contexts]
         for layer, ring, cross in zip(self._model.layers, self.rings, self._cross, strict=True):
             y = layer.self_norm(x)
             ring.write(plan.own, *layer.self_attention.keys_values(y, rotation))
             near = ring.read(plan.seen)
             x = x + layer.self_attention.attend_gathered(y, *near, plan.mask, rotation)
-            x = x + self._attend_conditions(layer, layer.cross_norm(x), cross, plan)
+            x = x + _attend_conditions(layer, layer.cross_norm(x), cross, masks)
             x = x + layer.feed_forward(layer.feed_forward_norm(x))
         return self._model.to_logits(self._model.head.project(x[:, plan.predicting]))
 
@@ -109,21 +109,37 @@ class Stepper:
         position = decoder.position
         return x + (position.s[f] + position.h[r] + position.w[c])
 
-    def _attend_conditions(
-        self,
-        layer: DecoderLayer,
-        y: Float[Tensor, "b m d"],
-        cross: Sequence[_CrossKeys],
-        plan: PassPlan,
-    ) -> Float[Tensor, "b m d"]:
-        parts = []
-        for keys in cross:
-            sight = sight_of(layer.cross_attention.kind, keys.context.extent)
-            mask = _condition_mask(plan.coordinates, self._grid, keys.context, sight)
-            query = layer.cross_attention.queries(y[keys.rows])
-            seen = F.scaled_dot_product_attention(query, keys.key, keys.value, attn_mask=mask)
-            parts.append(layer.cross_attention.to_out(rearrange(seen, "b n m e -> b m (n e)")))
-        return torch.cat(parts)
+    def _condition_mask(self, plan: PassPlan, context: Context) -> Bool[Tensor, "... m t"]:
+        """Which condition cells the slots see; the last column stands where the last cell does."""
+        if context.mask is not None:
+            return context.mask[:, None, None, :]
+        kind, grid = self._model.config.decoder_attention, self._grid
+        is_axial = kind == "axial"
+        extent = POINT if is_axial else sight_of(kind, context.extent).extent
+        near = near_on_axes(grid, context.grid, extent, (0, 0, 0))
+        s, h, w = (x.to(plan.coordinates.device) for x in near)
+        f, r, c = plan.coordinates.unbind(dim=1)
+        axes = (
+            rearrange(s[f], "m ks -> m ks 1 1"),
+            rearrange(h[r], "m kh -> m 1 kh 1"),
+            rearrange(w[c.clamp(max=grid.w - 1)], "m kw -> m 1 1 kw"),
+        )
+        seen = on_a_line(*axes) if is_axial else axes[0] & axes[1] & axes[2]
+        return rearrange(seen, "m ks kh kw -> 1 1 m (ks kh kw)")
+
+
+def _attend_conditions(
+    layer: DecoderLayer,
+    y: Float[Tensor, "b m d"],
+    cross: Sequence[_CrossKeys],
+    masks: Sequence[Bool[Tensor, "... m t"]],
+) -> Float[Tensor, "b m d"]:
+    query = layer.cross_attention.queries(y)
+    seen = [
+        F.scaled_dot_product_attention(query[keys.rows], keys.key, keys.value, attn_mask=mask)
+        for keys, mask in zip(cross, masks, strict=True)
+    ]
+    return layer.cross_attention.to_out(rearrange(torch.cat(seen), "b n m e -> b m (n e)"))
 
 
 def _check_sights(layers: Sequence[DecoderLayer], sight: Sight) -> None:
@@ -141,23 +157,3 @@ def _with_rows(contexts: Sequence[Context]) -> Iterator[tuple[slice, Context]]:
     for context in contexts:
         yield slice(start, start + len(context)), context
         start += len(context)
-
-
-def _condition_mask(
-    coordinates: Int[Tensor, "m 3"], target_grid: Grid, context: Context, sight: Sight
-) -> Bool[Tensor, "... m t"]:
-    """Which condition cells the slots see; the last column stands where the last cell does."""
-    if context.mask is not None:
-        return context.mask[:, None, None, :]
-    is_axial = sight.kind == "axial"
-    extent = POINT if is_axial else sight.extent
-    near = near_on_axes(target_grid, context.grid, extent, (0, 0, 0))
-    s, h, w = (x.to(coordinates.device) for x in near)
-    f, r, c = coordinates.unbind(dim=1)
-    axes = (
-        rearrange(s[f], "m ks -> m ks 1 1"),
-        rearrange(h[r], "m kh -> m 1 kh 1"),
-        rearrange(w[c.clamp(max=target_grid.w - 1)], "m kw -> m 1 1 kw"),
-    )
-    seen = on_a_line(*axes) if is_axial else axes[0] & axes[1] & axes[2]
-    return rearrange(seen, "m ks kh kw -> 1 1 m (ks kh kw)")
