@@ -64,7 +64,8 @@ class Stepper:
         """Compute the slots of the first cells at once, as training does.
 
         The rest of their last frame is computed too, from tokens that mean nothing; no given cell
-        sees it, and its keys are written again before anybody reads them.
+        sees it, and its keys are written again before anybody reads them. With a sketch the other
+        frames are computed as well, and forgotten.
 
         Args:
             tokens: All cells' tokens, in raster order; the first ``num_given`` must be set.
@@ -72,13 +73,16 @@ class Stepper:
         """
         h, w = self._grid.h, self._grid.w
         num_frames = -(-num_given // (h * w))
-        frames = rearrange(tokens[:, : num_frames * h * w], "b (s h w) -> b s h w", h=h, w=w)
-        slots = slot_grid(self._grid._replace(s=num_frames))
+        frames = rearrange(tokens, "b (s h w) -> b s h w", h=h, w=w)
+        filled = num_frames * h * (w + 1)
         for rows, context in _with_rows(self._contexts):
-            x, rotation = self._model.decoder.slot_inputs(frames[rows])
+            # A sketch lies on the whole target: fewer frames would stand elsewhere on it.
+            num_read = num_frames if context.mask is not None else self._grid.s
+            slots = slot_grid(self._grid._replace(s=num_read))
+            x, rotation = self._model.decoder.slot_inputs(frames[rows, :num_read])
             for layer, ring in zip(self._model.layers, self.rings, strict=True):
                 x, key, value = layer.forward_with_keys(x, slots, context, rotation)
-                ring.fill(rows, key, value)
+                ring.fill(rows, key[:, :, :filled], value[:, :, :filled])
 
     def step(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b p v"]:
         """Compute the slots of one pass.
