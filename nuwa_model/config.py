@@ -114,9 +114,9 @@ class NuwaConfig:
         feed_forward_multiplier: Hidden width of the feed-forward as a multiple of ``dim``.
         target_grid: The largest target; an image is its first frame.
         extent: Full odd width of the attention window over frames, as (s, h, w).
-        is_rotary: Turn queries and keys of the decoder's self-attention by their position, beside
-            the paper's tables: it learns to look one frame back in far fewer steps. Not in the
-            paper.
+        is_rotary: Turn the decoder's queries and keys by their position, its own and a sketch's,
+            beside the paper's tables: it learns to look one frame back, or at the same place of
+            the sketch, in far fewer steps. Not in the paper.
         text_vocabulary: Size of the text tokenizer's vocabulary, padding included.
         text_length: Tokens of a text after padding.
         codebook_size: Tokens of the visual tokenizer.

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nuwa_model.attention.layer import MultiHeadAttention
-from nuwa_model.attention.rotary import Rotation, coordinates_of, rotation_at
+from nuwa_model.attention.rotary import Rotation, Rotations, coordinates_of, rotation_at
 from nuwa_model.attention.window import Offset
 from nuwa_model.config import NuwaConfig
 from nuwa_model.embeddings import CodebookEmbedding, CodebookHead, PositionTable
@@ -25,6 +25,8 @@ from nuwa_model.sight import Sight, sight_of
 
 PREDICTED: Offset = (0, 0, 1)
 """Where the window is centered, seen from the slot: on the predicted cell."""
+
+NO_ROTATIONS = Rotations()
 
 
 def slot_grid(target_grid: Grid) -> Grid:
@@ -56,21 +58,21 @@ class DecoderLayer(nn.Module):
         x: Float[Tensor, "b t d"],
         slots: Grid,
         context: Context,
-        rotation: Rotation | None = None,
+        rotations: Rotations = NO_ROTATIONS,
     ) -> Float[Tensor, "b t d"]:
         """One layer over all slots at once."""
-        return self.forward_with_keys(x, slots, context, rotation)[0]
+        return self.forward_with_keys(x, slots, context, rotations)[0]
 
     def forward_with_keys(
         self,
         x: Float[Tensor, "b t d"],
         slots: Grid,
         context: Context,
-        rotation: Rotation | None = None,
+        rotations: Rotations = NO_ROTATIONS,
     ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b n t e"], Float[Tensor, "b n t e"]]:
         """The same, and the keys and values of self-attention, which decoding keeps."""
         y = self.self_norm(x)
-        key, value = self.self_attention.keys_values(y, rotation)
+        key, value = self.self_attention.keys_values(y, rotations.own)
         x = x + self.self_attention.attend(
             y,
             key,
@@ -80,16 +82,16 @@ class DecoderLayer(nn.Module):
             extent=self.extent,
             causal=True,
             offset=PREDICTED,
-            rotation=rotation,
+            rotation=rotations.own,
         )
-        x = x + self._cross(self.cross_norm(x), slots, context)
+        x = x + self._cross(self.cross_norm(x), slots, context, rotations)
         return x + self.feed_forward(self.feed_forward_norm(x)), key, value
 
     def _cross(
-        self, y: Float[Tensor, "b t d"], slots: Grid, context: Context
+        self, y: Float[Tensor, "b t d"], slots: Grid, context: Context, rotations: Rotations
     ) -> Float[Tensor, "b t d"]:
         """Attend to the condition; slot column *c* stands where cell *c* stands."""
-        key, value = self.cross_attention.keys_values(context.states)
+        key, value = self.cross_attention.keys_values(context.states, rotations.key)
         attend = partial(
             self.cross_attention.attend,
             key=key,
@@ -101,19 +103,31 @@ class DecoderLayer(nn.Module):
         if context.grid.w == 1:  # a text has one column: every slot column stands on it
             return attend(y, query_grid=slots)
         grid = slots._replace(w=slots.w - 1)
-        y = rearrange(y, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
-        cells, column = y[:, :, :, :-1], y[:, :, :, -1]
-        cells = attend(rearrange(cells, "b s h w d -> b (s h w) d"), query_grid=grid)
+        cells, column = _without_last_column(y, slots), _last_column(y, slots)
+        turned = turned_column = None
+        if rotations.query is not None:
+            turned = Rotation(*(_without_last_column(part, slots) for part in rotations.query))
+            turned_column = Rotation(*(_last_column(part, slots) for part in rotations.query))
+        cells = attend(cells, query_grid=grid, rotation=turned)
         # The last column stands where the last cell does, so it cannot share the rows' geometry.
         last_cell = (grid.w - 1) * context.grid.w // grid.w
         column = attend(
-            rearrange(column, "b s h d -> b (s h) d"),
+            column,
             query_grid=grid._replace(w=1),
             offset=(0, 0, last_cell),
+            rotation=turned_column,
         )
         cells = rearrange(cells, "b (s h w) d -> b s h w d", s=grid.s, h=grid.h, w=grid.w)
         column = rearrange(column, "b (s h) d -> b s h 1 d", s=grid.s)
         return rearrange(torch.cat([cells, column], dim=3), "b s h w d -> b (s h w) d")
+
+
+def _without_last_column(x: Float[Tensor, "*b t d"], slots: Grid) -> Float[Tensor, "*b u d"]:
+    return x.unflatten(-2, slots)[..., :-1, :].flatten(-4, -2)
+
+
+def _last_column(x: Float[Tensor, "*b t d"], slots: Grid) -> Float[Tensor, "*b u d"]:
+    return x.unflatten(-2, slots)[..., -1, :].flatten(-3, -2)
 
 
 class Decoder(nn.Module):
@@ -140,27 +154,35 @@ class Decoder(nn.Module):
         """
         grid = Grid(*target.shape[1:])
         slots = slot_grid(grid)
-        x, rotation = self.slot_inputs(target, first_frame)
-        x = self.layers(x, slots, context, rotation)
-        x = rearrange(x, "b (s h w) d -> b s h w d", s=slots.s, h=slots.h, w=slots.w)
-        x = rearrange(x[:, :, :, :-1], "b s h w d -> b (s h w) d")
+        x = self.slot_inputs(target, first_frame)
+        rotations = self.rotations(coordinates_of(slots, x.device), grid, context)
+        x = _without_last_column(self.layers(x, slots, context, rotations), slots)
         logits = self.head(x, self.embedding.table())
         return rearrange(logits, "b (s h w) v -> b s h w v", s=grid.s, h=grid.h, w=grid.w)
 
-    def rotation(self, coordinates: Int[Tensor, "t 3"]) -> Rotation | None:
-        """How slots at these places are turned in self-attention; ``None`` is not at all."""
+    def rotations(
+        self, coordinates: Int[Tensor, "t 3"], target_grid: Grid, context: Context
+    ) -> Rotations:
+        """How slots at these places are turned, and the condition's cells where it is a sketch."""
         if not self.config.is_rotary:
-            return None
-        return rotation_at(coordinates, self.config.head_dim)
+            return NO_ROTATIONS
+        turn = partial(rotation_at, head_dim=self.config.head_dim)
+        if context.mask is not None:
+            return Rotations(turn(coordinates))
+        device = coordinates.device
+        last_cell = torch.tensor([*target_grid], device=device) - 1
+        scale = torch.tensor([*target_grid], device=device, dtype=torch.float64)
+        scale = scale / torch.tensor([*context.grid], device=device)
+        places = coordinates_of(context.grid, device) * scale
+        return Rotations(turn(coordinates), turn(coordinates.minimum(last_cell)), turn(places))
 
     def slot_inputs(
         self, target: Int[Tensor, "b s h w"], first_frame: Int[Tensor, " b"] | None = None
-    ) -> tuple[Float[Tensor, "b t d"], Rotation | None]:
-        """What the first layer reads, ``<bos>`` and then the row's tokens; how slots are turned."""
+    ) -> Float[Tensor, "b t d"]:
+        """What the first layer reads: ``<bos>`` and then the row's tokens."""
         tokens = self.embedding(target)
         b, s, h, w = target.shape
         slots = slot_grid(Grid(s, h, w))
         bos = repeat(self.bos, "d -> b s h 1 d", b=b, s=s, h=h)
         x = torch.cat([bos, tokens], dim=3) + self.position(slots, first_frame)
-        rotation = self.rotation(coordinates_of(slots, x.device))
-        return rearrange(x, "b s h w d -> b (s h w) d"), rotation
+        return rearrange(x, "b s h w d -> b (s h w) d")

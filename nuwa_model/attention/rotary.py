@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from nuwa_model.grid import Grid
@@ -33,7 +33,21 @@ class Rotation(NamedTuple):
     sin: Float[Tensor, "t pairs"]
 
 
-def rotation_at(coordinates: Int[Tensor, "t 3"], head_dim: int) -> Rotation:
+class Rotations(NamedTuple):
+    """All that a decoder layer turns; ``None`` stays as it is.
+
+    Attributes:
+        own: Queries and keys of self-attention.
+        query: Queries of the attention to the condition, by the cell that each slot stands on.
+        key: Keys of the condition, by where its cells lie on the target.
+    """
+
+    own: Rotation | None = None
+    query: Rotation | None = None
+    key: Rotation | None = None
+
+
+def rotation_at(coordinates: Num[Tensor, "t 3"], head_dim: int) -> Rotation:
     """The rotation of each cell, given its frame, row and column.
 
     ``head_dim`` is one that ``NuwaConfig`` lets pass.

@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from nuwa_model.attention.rotary import Rotation, Rotations, coordinates_of, rotate
 from nuwa_model.attention.window import POINT, near_on_axes, on_a_line
 from nuwa_model.decoder import DecoderLayer, slot_grid
 from nuwa_model.encoder import Context
@@ -51,13 +52,19 @@ class Stepper:
             RingCache(model.config, target_grid, batch, dtype=states.dtype, device=states.device)
             for _ in model.layers
         ]
-        self._cross = [self._cross_keys(layer, contexts) for layer in model.layers]
+        nowhere = torch.zeros(0, 3, dtype=torch.long, device=states.device)
+        turned = [self._rotations(nowhere, context).key for context in contexts]
+        self._cross = [self._cross_keys(layer, turned) for layer in model.layers]
 
-    @staticmethod
-    def _cross_keys(layer: DecoderLayer, contexts: Sequence[Context]) -> list[_CrossKeys]:
+    def _rotations(self, coordinates: Int[Tensor, "m 3"], context: Context) -> Rotations:
+        return self._model.decoder.rotations(coordinates, self._grid, context)
+
+    def _cross_keys(
+        self, layer: DecoderLayer, turned: Sequence[Rotation | None]
+    ) -> list[_CrossKeys]:
         return [
-            _CrossKeys(rows, *layer.cross_attention.keys_values(context.states))
-            for rows, context in _with_rows(contexts)
+            _CrossKeys(rows, *layer.cross_attention.keys_values(context.states, rotation))
+            for (rows, context), rotation in zip(_with_rows(self._contexts), turned, strict=True)
         ]
 
     def prefill(self, tokens: Int[Tensor, "b t"], num_given: int) -> None:
@@ -79,9 +86,10 @@ class Stepper:
             # A sketch lies on the whole target: fewer frames would stand elsewhere on it.
             num_read = num_frames if context.mask is not None else self._grid.s
             slots = slot_grid(self._grid._replace(s=num_read))
-            x, rotation = self._model.decoder.slot_inputs(frames[rows, :num_read])
+            x = self._model.decoder.slot_inputs(frames[rows, :num_read])
+            rotations = self._rotations(coordinates_of(slots, x.device), context)
             for layer, ring in zip(self._model.layers, self.rings, strict=True):
-                x, key, value = layer.forward_with_keys(x, slots, context, rotation)
+                x, key, value = layer.forward_with_keys(x, slots, context, rotations)
                 ring.fill(rows, key[:, :, :filled], value[:, :, :filled])
 
     def step(self, plan: PassPlan, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b p v"]:
@@ -94,14 +102,16 @@ class Stepper:
         Returns:
             Logits of the cells that the slots predict.
         """
-        x, rotation = self._inputs(plan, tokens), self._model.decoder.rotation(plan.coordinates)
+        x = self._inputs(plan, tokens)
         masks = [self._condition_mask(plan, context) for context in self._contexts]
+        rotations = [self._rotations(plan.coordinates, context) for context in self._contexts]
+        rotation = rotations[0].own
         for layer, ring, cross in zip(self._model.layers, self.rings, self._cross, strict=True):
             y = layer.self_norm(x)
             ring.write(plan.own, *layer.self_attention.keys_values(y, rotation))
             near = ring.read(plan.seen)
             x = x + layer.self_attention.attend_gathered(y, *near, plan.mask, rotation)
-            x = x + _attend_conditions(layer, layer.cross_norm(x), cross, masks)
+            x = x + _attend_conditions(layer, layer.cross_norm(x), cross, masks, rotations)
             x = x + layer.feed_forward(layer.feed_forward_norm(x))
         return self._model.to_logits(self._model.head.project(x[:, plan.predicting]))
 
@@ -137,11 +147,14 @@ def _attend_conditions(
     y: Float[Tensor, "b m d"],
     cross: Sequence[_CrossKeys],
     masks: Sequence[Bool[Tensor, "... m t"]],
+    rotations: Sequence[Rotations],
 ) -> Float[Tensor, "b m d"]:
     query = layer.cross_attention.queries(y)
     seen = [
-        F.scaled_dot_product_attention(query[keys.rows], keys.key, keys.value, attn_mask=mask)
-        for keys, mask in zip(cross, masks, strict=True)
+        F.scaled_dot_product_attention(
+            rotate(query[keys.rows], turned.query), keys.key, keys.value, attn_mask=mask
+        )
+        for keys, mask, turned in zip(cross, masks, rotations, strict=True)
     ]
     return layer.cross_attention.to_out(rearrange(torch.cat(seen), "b n m e -> b m (n e)"))
 

@@ -155,10 +155,13 @@ def test_cached_decoding_follows_the_model_s_own_logits(kind, is_rotary):
 @pytest.mark.parametrize("kind", ["nearby", "full", "axial"])
 @pytest.mark.parametrize("schedule", ["wavefront", "sequential"])
 @pytest.mark.parametrize("is_sketch", [False, True])
+@pytest.mark.parametrize("is_rotary", [False, True])
 @pytest.mark.parametrize("num_given", [0, 24, 30, 39, 50])
-def test_logits_of_every_schedule_are_those_of_training(kind, schedule, is_sketch, num_given):
+def test_logits_of_every_schedule_are_those_of_training(
+    kind, schedule, is_sketch, is_rotary, num_given
+):
     grid = Grid(5, 3, 4)
-    model = make_model(grid, WINDOW, decoder_attention=kind)
+    model = make_model(grid, WINDOW, decoder_attention=kind, is_rotary=is_rotary)
     context, sight = make_context(model, is_sketch), model.config.decoder_sight
     tokens = torch.randint(64, (2, *grid), generator=torch.Generator().manual_seed(4))
     stepper = Stepper(freeze(model), [context], grid)
