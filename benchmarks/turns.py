@@ -38,8 +38,11 @@ class Process:
         self.seconds = math.inf
 
     def take_turn(self):
-        self._connection.send(True)
-        self.seconds = min(self.seconds, self._connection.recv())
+        try:
+            self._connection.send(True)
+            self.seconds = min(self.seconds, self._connection.recv())
+        except (EOFError, OSError):
+            self.problem = "was killed, most likely for want of memory"
 
     def end(self):
         """Peak memory in MiB, above what was there when all was built."""
