@@ -1,6 +1,5 @@
 """What an ablation found: numbers with their spread, and what they say."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -82,7 +81,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two variants by their Fréchet distance from the originals.
+    """Two variants by their Fréchet distance from the originals, seed by seed.
+
+    A seed gives both the same first weights and pictures where they are of equal size, so that
+    what it does to both alike is no part of the difference.
 
     Attributes:
         question: What is compared, in a few words.
@@ -95,19 +97,20 @@ class Comparison:
     second: Row
 
     @property
+    def differences(self) -> list[float]:
+        """Of the first from the second by seed: below zero if it is nearer the originals."""
+        pairs = zip(self.first.values("frechet"), self.second.values("frechet"), strict=True)
+        return [one - other for one, other in pairs]
+
+    @property
     def difference(self) -> float:
-        """Of the first mean from the second: below zero if the first is nearer the originals."""
-        return self.first.mean("frechet") - self.second.mean("frechet")
+        """Their mean."""
+        return fmean(self.differences)
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the difference between one training of each and one of the other.
-
-        One seed tells none.
-        """
-        deviations = [row.deviation("frechet") for row in (self.first, self.second)]
-        known = [one for one in deviations if one is not None]
-        return math.hypot(*known) if len(known) == len(deviations) else None
+        """Their standard deviation (of a sample); one seed has none."""
+        return stdev(self.differences) if len(self.differences) > 1 else None
 
     def says(self, metric: str) -> str:
         """The outcome in a sentence.
@@ -124,10 +127,12 @@ class Comparison:
         )
         if self.spread is None:
             return f"{told}; one seed cannot tell whether that is chance."
-        count = len(self.first.measured)
+        count = len(self.differences)
+        agree = sum(one * self.difference > 0 for one in self.differences)
+        told = f"{told}, with {agree} of {count} seeds"
         if abs(self.difference) > self.spread:
-            return f"{told}, more than the spread over {count} seeds ({self.spread:.2g})."
-        return f"{told}, within the spread over {count} seeds ({self.spread:.2g}): undecided."
+            return f"{told}, and by more than these spread ({self.spread:.2g})."
+        return f"{told}, but these spread by {self.spread:.2g}: undecided."
 
     def as_json(self, metric: str) -> dict[str, Any]:
         """The outcome as JSON values."""
@@ -135,6 +140,7 @@ class Comparison:
             "question": self.question,
             "first": self.first.variant.name,
             "second": self.second.variant.name,
+            "differences": self.differences,
             "difference": self.difference,
             "spread": self.spread,
             "says": self.says(metric),

@@ -113,7 +113,7 @@ def test_the_two_questions_are_answered_from_the_means(report):
     assert tokens["difference"] == pytest.approx(mean["vqgan-half"] - mean["vqgan-large"])
     for one in (losses, tokens):
         decided = abs(one["difference"]) > one["spread"]
-        assert ("more than the spread" in one["says"]) == decided
+        assert ("more than these spread" in one["says"]) == decided
 
 
 def test_the_stores_own_tokenizer_is_still_the_only_one(finished):

@@ -20,18 +20,23 @@ def row(variant, *distances):
     return Row(variant, [], measured)
 
 
-def test_the_spread_of_a_difference_is_that_of_both_rows():
-    comparison = Comparison("Losses", row(VQGAN, 1.0, 7.0), row(VQVAE, 20.0, 28.0))
-    # Deviations of two values are their distance over √2: 3√2 and 4√2.
-    assert comparison.difference == -20
-    assert comparison.spread == pytest.approx(5 * 2**0.5)
+def test_what_a_seed_does_to_both_alike_is_no_spread_of_their_difference():
+    comparison = Comparison("Losses", row(VQGAN, 1.0, 101.0), row(VQVAE, 20.0, 128.0))
+    assert comparison.difference == -23
+    # Of two values the deviation is their distance over √2.
+    assert comparison.spread == pytest.approx(8 / 2**0.5)
 
 
 def test_a_difference_beyond_the_spread_is_decided_and_one_within_is_not():
-    far = Comparison("Losses", row(VQGAN, 1.0, 1.1), row(VQVAE, 2.0, 2.1))
-    assert "of VQ-GAN is 1.05, that of VQ-VAE 2.05, so it is lower by 1, more than" in far.says("D")
+    far = Comparison("Losses", row(VQGAN, 1.0, 1.1), row(VQVAE, 2.0, 2.2))
+    assert far.says("D").endswith(
+        "of VQ-GAN is 1.05, that of VQ-VAE 2.1, so it is lower by 1.05, with 2 of 2 seeds, and by "
+        "more than these spread (0.071)."
+    )
     near = Comparison("Losses", row(VQGAN, 1.0, 3.0), row(VQVAE, 1.5, 2.0))
-    assert "higher by 0.25, within the spread over 2 seeds (1.5): undecided." in near.says("D")
+    assert near.says("D").endswith(
+        "higher by 0.25, with 1 of 2 seeds, but these spread by 1.1: undecided."
+    )
 
 
 def test_one_seed_has_no_spread_and_decides_nothing():
