@@ -35,7 +35,7 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, multiplier: int) -> None:
         super().__init__()
         self.up = nn.Linear(dim, multiplier * dim)
-        self.activation = nn.GELU(approximate="tanh")
+        self.activation: nn.Module = nn.GELU(approximate="tanh")
         self.down = nn.Linear(multiplier * dim, dim)
 
     def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nuwa_model.layers import FeedForward
+
 Module = TypeVar("Module", bound=nn.Module)
 
 _ROWS = 64
@@ -31,7 +33,12 @@ class PackedLinear(nn.Module):
     Args:
         weight: Of the map.
         bias: Of the map.
+
+    Attributes:
+        has_gelu: Apply the feed-forward's GELU to each number before it is stored.
     """
+
+    has_gelu = False
 
     def __init__(self, weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None) -> None:
         super().__init__()
@@ -40,8 +47,9 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows i"]) -> Float[Tensor, "*rows o"]:
         """Apply it."""
-        product = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
-        return cast(Tensor, product)
+        name, algorithm = ("gelu", "tanh") if self.has_gelu else ("none", "")
+        multiply = torch.ops.mkldnn._linear_pointwise
+        return cast(Tensor, multiply(x, self._weight, self._bias, name, [], algorithm))
 
 
 def linear_map(
@@ -61,6 +69,8 @@ def packed(module: Module) -> Module:
     twin = copy.copy(module)
     children = module._modules.items()
     twin._modules = {name: None if child is None else packed(child) for name, child in children}
+    if isinstance(twin, FeedForward) and isinstance(twin.up, PackedLinear):
+        twin.up.has_gelu, twin.activation = True, nn.Identity()
     return twin
 
 

@@ -4,6 +4,7 @@ from torch import nn
 
 from nuwa_model.generation.packed import PackedLinear, linear_map, packed
 from nuwa_model.grid import Extent, Grid
+from nuwa_model.layers import FeedForward
 from tests.nuwa_model.tiny_model import make_model
 
 
@@ -27,6 +28,16 @@ def test_a_map_without_a_bias_stays_without():
     with torch.inference_mode():
         assert isinstance(packed(plain), PackedLinear)
         torch.testing.assert_close(packed(plain)(x), plain(x))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])
+def test_a_packed_feed_forward_gives_what_it_gives(dtype, tolerance):
+    torch.manual_seed(0)
+    plain = FeedForward(512, 4).to(dtype)
+    x = torch.randn(1, 30, 512, dtype=dtype)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(plain)(x), plain(x), rtol=tolerance, atol=tolerance)
+    assert isinstance(plain.activation, nn.GELU)
 
 
 def test_only_large_maps_are_packed_in_float32():
