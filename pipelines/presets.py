@@ -72,8 +72,8 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
         _DEMO,
         finetuning=replace(
             _DEMO.training,
-            steps=600,
-            tasks={"S2V": 0.4, "S2I": 0.2, "T2V": 0.25, "T2I": 0.1, "V2V": 0.05},
+            steps=700,
+            tasks={"S2V": 0.28, "S2I": 0.1, "T2V": 0.38, "T2I": 0.12, "V2V": 0.12},
             learning_rate=1e-3,
         ),
         generation=replace(
@@ -81,7 +81,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             tasks=("T2I", "T2V", "V2V", "S2I", "S2V", "I2I", "TI2I", "TV2V"),
             num_samples=128,
             # A hole is drawn without a look at what is known below it.
-            num_candidates={"I2I": 8, "TI2I": 8},
+            num_candidates={"I2I": 16, "TI2I": 16},
         ),
     ),
     **{
