@@ -12,6 +12,9 @@ GOALS: Mapping[tuple[str, str], float] = {
     ("T2V", "shape"): 0.85,
     ("T2V", "direction"): 0.90,
     ("T2V", "all"): 0.75,
+    ("TI2I", "given tokens kept"): 1.0,
+    ("TI2I", "given pixels kept"): 1.0,
+    ("TV2V", "direction"): 0.80,
     ("judge", "all"): 0.98,
     ("vqgan", "PSNR"): 25.0,
     ("vqgan", CODES_ALIVE): 0.9,
@@ -19,13 +22,19 @@ GOALS: Mapping[tuple[str, str], float] = {
     ("vqgan_seg", "FWIoU"): 0.98,
     ("vqgan_seg", CODES_ALIVE): 0.9,
 }
-"""Least values at preset ``demo``; a smaller preset shows how far it is from them."""
+"""Least values at presets ``demo`` and ``demo_full``; others show how far they are from them."""
 
 _HEADLINES = (
     *GOALS,
     ("T2I", "all"),
     ("V2V", "color continuity"),
     ("V2V", "shape continuity"),
+    ("S2I", "shape continuity"),
+    ("S2V", "shape continuity"),
+    ("S2V", "direction continuity"),
+    ("I2I", "shape continuity"),
+    ("TI2I", "all"),
+    ("TV2V", "all"),
     ("vqgan", "SSIM"),
 )
 _NAMES = {"judge": "judge, real clips", "vqgan": "VQ-GAN", "vqgan_seg": "VQ-GAN-Seg"}
