@@ -1,15 +1,15 @@
 """Wavefront decoding against one token at a time and against nuwa-pytorch, in one run.
 
 THP_MEM_ALLOC_ENABLE=1 python benchmarks/bench_generation.py [--only steps paper peer length]
-    [--depth 8] [--dim 512]
+    [--depth 8] [--dim 512] [--samples 1]
 
 ``steps``: the same weights, waves against our own sequential decoding with its cache, an image and
 a video. Beside each stands what the products of the weights alone would take, pass by pass: no
 decoder with these schedules is faster. ``paper``: the same at the paper's size, in bfloat16; one
 token at a time is timed at 64 tokens spread over the grid, since all would take minutes. ``peer``:
-512 tokens against nuwa-pytorch's ``generate`` (``make peers``) at 4 layers of 256 each, equal heads
-and frames, without guidance. ``length``: time of a frame and peak memory of videos of 10, 100 and
-1,000 frames.
+512 tokens, ``--samples`` times at once, against nuwa-pytorch's ``generate`` (``make peers``) at 4
+layers of 256 each, equal heads and frames, its own 512 codes, without guidance. ``length``: time of
+a frame and peak memory of videos of 10, 100 and 1,000 frames.
 """
 
 import argparse
@@ -55,20 +55,22 @@ def main():
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--samples", type=int, default=1)
     arguments = parser.parse_args()
-    shape = {
-        "dim": arguments.dim,
-        "num_heads": arguments.dim // 64,
-        "decoder_depth": arguments.depth,
-        "encoder_depth": 2,
-    }
-    told = {part: PARTS[part](shape) for part in arguments.only}
+    told = {part: PARTS[part](arguments) for part in arguments.only}
     print(json.dumps({"device": device().type, **told}))
 
 
-def steps(shape):
+def steps(asked):
     """Waves against our own sequential decoding, whole."""
-    config = NuwaConfig(**shape, **CODEBOOK, target_grid=VIDEO)
+    config = NuwaConfig(
+        dim=asked.dim,
+        num_heads=asked.dim // 64,
+        decoder_depth=asked.depth,
+        encoder_depth=2,
+        target_grid=VIDEO,
+        **CODEBOOK,
+    )
     told = []
     for dtype in (torch.float32, torch.bfloat16):
         model = made(config, dtype)
@@ -82,7 +84,7 @@ def steps(shape):
     return told
 
 
-def paper(_shape):
+def paper(_asked):
     """The paper's size, random weights."""
     started = reset_peak()
     model = made(PRESETS["nuwa_870m"], torch.bfloat16)
@@ -139,8 +141,15 @@ def frozen(model):
     return freeze(model)
 
 
-def decode(model, grid, schedule):
-    generate(frozen(model), condition(model), target_grid=grid, schedule=schedule, seed=SEED.seed)
+def decode(model, grid, schedule, samples=1):
+    generate(
+        frozen(model),
+        condition(model),
+        target_grid=grid,
+        schedule=schedule,
+        seed=SEED.seed,
+        num_samples=samples,
+    )
     synchronize()
 
 
@@ -198,14 +207,21 @@ def products_of(model, grid, schedule):
     return seconds
 
 
-def peer(_shape):
+def peer(asked):
     """512 tokens of a small model: its peer computes all tokens so far anew for each."""
     shape = {"dim": 256, "num_heads": 4, "decoder_depth": 4, "encoder_depth": 2}
-    config = NuwaConfig(**shape, **CODEBOOK, target_grid=Grid(8, 8, 8))
+    codebook = {**CODEBOOK, "codebook_size": 512}
+    config = NuwaConfig(**shape, **codebook, target_grid=Grid(8, 8, 8))
     os.environ["TQDM_DISABLE"] = "1"  # read when its process imports that
-    contestants = {"ours": (our_decoding, config), "nuwa-pytorch 0.7.8": (their_decoding, config)}
-    found = race(contestants, rounds=1)
-    print(f"\n{tuple(config.target_grid)}, {config.decoder_depth} layers of {config.dim}, float32")
+    contestants = {
+        "ours": (our_decoding, config, asked.samples),
+        "nuwa-pytorch 0.7.8": (their_decoding, config, asked.samples),
+    }
+    found = race(contestants, rounds=2)
+    print(
+        f"\n{asked.samples} samples of {tuple(config.target_grid)}, "
+        f"{config.decoder_depth} layers of {config.dim}, float32"
+    )
     for contestant, (seconds, used, problem) in found.items():
         print(f"  {contestant:<20} {problem or f'{seconds:7.2f} s, {used:5.0f} MiB'}")
     if any(problem for *_, problem in found.values()):
@@ -215,15 +231,15 @@ def peer(_shape):
     return {"ratio": theirs / ours}
 
 
-def our_decoding(config):
+def our_decoding(config, samples):
     model = made(config, torch.float32)
-    return partial(decode, model, config.target_grid, "wavefront")
+    return partial(decode, model, config.target_grid, "wavefront", samples)
 
 
-def their_decoding(config):
+def their_decoding(config, samples):
     torch.manual_seed(0)
     model = peers.nuwa_of(config, Tokens(config)).to(device())
-    text = torch.randint(1, 100, (1, config.text_length), device=device())
+    text = torch.randint(1, 100, (samples, config.text_length), device=device())
     return partial(model.eval().generate, text=text, cond_scale=1.0)
 
 
@@ -238,7 +254,7 @@ class Tokens(TokensOnly):
         return codes
 
 
-def length(_shape):
+def length(_asked):
     """Time of a frame, and memory, against the length of a video; window by window."""
     found = race({n: (long_video, n) for n in (10, 100, 1000)}, rounds=1)
     print("\nvideos of 8×8 tokens a frame, windows of 10 frames, 2 layers of 128")
