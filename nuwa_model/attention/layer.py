@@ -1,7 +1,6 @@
 """Multi-head attention as a module: projections around any kind in ``ATTENTIONS``."""
 
 import torch.nn.functional as F
-from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -89,37 +88,43 @@ class MultiHeadAttention(nn.Module):
             key_mask=key_mask,
             backend=self.backend,
         )
-        return self.to_out(rearrange(out, "b n q e -> b q (n e)"))
+        return self.to_out(_side_by_side(out))
 
     def queries(
         self, x: Float[Tensor, "b q d"], rotation: Rotation | None = None
     ) -> Float[Tensor, "b n q e"]:
         """Project cells to queries."""
-        query = rearrange(self.to_query(x), "b q (n e) -> b n q e", n=self.num_heads)
-        return rotate(query, rotation)
+        return rotate(self._heads(self.to_query(x)), rotation)
 
     def keys_values(
         self, context: Float[Tensor, "b k d"], rotation: Rotation | None = None
     ) -> tuple[Float[Tensor, "b n k e"], Float[Tensor, "b n k e"]]:
         """Project cells to keys and values."""
-        both = self.to_key_value(context)
-        key, value = rearrange(both, "b k (two n e) -> two b n k e", two=2, n=self.num_heads)
-        return rotate(key, rotation), value
+        key, value = self.to_key_value(context).chunk(2, dim=-1)
+        return rotate(self._heads(key), rotation), self._heads(value)
 
     def attend_gathered(
         self,
         x: Float[Tensor, "b q d"],
         key: Float[Tensor, "bg n k e"],
         value: Float[Tensor, "bg n k e"],
-        mask: Bool[Tensor, "q k"],
+        bias: Float[Tensor, "bg 1 qg k"],
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "b q d"]:
         """Attend where few queries share their keys: one step of cached decoding.
 
-        Queries come in groups of equal size, one after another, each with keys of its own.
+        Queries come in groups of equal size, one after another, each with keys of its own. The
+        bias is added to their scores: −∞ where a key is not seen.
         """
-        b, groups = len(x), len(key) // len(x)
-        query = rearrange(self.queries(x, rotation), "b n (g q) e -> (b g) n q e", g=groups)
-        seen = repeat(mask, "(g q) k -> (b g) 1 q k", b=b, g=groups)
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        return self.to_out(rearrange(out, "(b g) n q e -> b (g q) (n e)", b=b))
+        query = self.queries(x, rotation).transpose(1, 2)
+        query = query.reshape(len(key), -1, *query.shape[2:]).transpose(1, 2)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.to_out(_side_by_side(out).view_as(x))
+
+    def _heads(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b n t e"]:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+# Views, not einops: in a pass of decoding its own microseconds are more than those of the work.
+def _side_by_side(heads: Float[Tensor, "b n t e"]) -> Float[Tensor, "b t d"]:
+    return heads.transpose(1, 2).flatten(start_dim=2)

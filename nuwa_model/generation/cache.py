@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -141,11 +140,11 @@ class RingCache:
     ) -> tuple[Float[Tensor, "bg n k e"], Float[Tensor, "bg n k e"]]:
         """The keys and values that the slots of a pass see, for each row and group of slots."""
         seen = self.states.index_select(1, places.flatten())
-        key, value = rearrange(seen, "b (g k) two n e -> two (b g) n k e", g=len(places))
-        return key, value
+        seen = seen.view(-1, places.shape[1], *seen.shape[2:])
+        return seen[:, :, 0].transpose(1, 2), seen[:, :, 1].transpose(1, 2)
 
 
 def _side_by_side(
     key: Float[Tensor, "b n m e"], value: Float[Tensor, "b n m e"]
 ) -> Float[Tensor, "b m two n e"]:
-    return rearrange([key, value], "two b n m e -> b m two n e")
+    return torch.stack([key.transpose(1, 2), value.transpose(1, 2)], dim=2)

@@ -103,15 +103,17 @@ class Stepper:
             Logits of the cells that the slots predict.
         """
         x = self._inputs(plan, tokens)
-        masks = [self._condition_mask(plan, context) for context in self._contexts]
+        near = _bias(rearrange(plan.mask, "(g q) k -> g 1 q k", g=len(plan.seen)), x)
+        near = near.repeat(len(x), 1, 1, 1)
+        seen = [_bias(self._condition_mask(plan, context), x) for context in self._contexts]
         rotations = [self._rotations(plan.coordinates, context) for context in self._contexts]
         rotation = rotations[0].own
         for layer, ring, cross in zip(self._model.layers, self.rings, self._cross, strict=True):
             y = layer.self_norm(x)
             ring.write(plan.own, *layer.self_attention.keys_values(y, rotation))
-            near = ring.read(plan.seen)
-            x = x + layer.self_attention.attend_gathered(y, *near, plan.mask, rotation)
-            x = x + _attend_conditions(layer, layer.cross_norm(x), cross, masks, rotations)
+            own = ring.read(plan.seen)
+            x = x + layer.self_attention.attend_gathered(y, *own, near, rotation)
+            x = x + _attend_conditions(layer, layer.cross_norm(x), cross, seen, rotations)
             x = x + layer.feed_forward(layer.feed_forward_norm(x))
         return self._model.to_logits(self._model.head.project(x[:, plan.predicting]))
 
@@ -146,17 +148,22 @@ def _attend_conditions(
     layer: DecoderLayer,
     y: Float[Tensor, "b m d"],
     cross: Sequence[_CrossKeys],
-    masks: Sequence[Bool[Tensor, "... m t"]],
+    biases: Sequence[Float[Tensor, "... m t"]],
     rotations: Sequence[Rotations],
 ) -> Float[Tensor, "b m d"]:
     query = layer.cross_attention.queries(y)
     seen = [
         F.scaled_dot_product_attention(
-            rotate(query[keys.rows], turned.query), keys.key, keys.value, attn_mask=mask
+            rotate(query[keys.rows], turned.query), keys.key, keys.value, attn_mask=bias
         )
-        for keys, mask, turned in zip(cross, masks, rotations, strict=True)
+        for keys, bias, turned in zip(cross, biases, rotations, strict=True)
     ]
-    return layer.cross_attention.to_out(rearrange(torch.cat(seen), "b n m e -> b m (n e)"))
+    return layer.cross_attention.to_out(torch.cat(seen).transpose(1, 2).flatten(start_dim=2))
+
+
+def _bias(mask: Bool[Tensor, "*cells"], like: Tensor) -> Float[Tensor, "*cells"]:
+    """What attention adds to its scores: made once for all layers."""
+    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, float("-inf"))
 
 
 def _check_sights(layers: Sequence[DecoderLayer], sight: Sight) -> None:
