@@ -29,6 +29,10 @@ known ones above them, or to their left in their row, never those below: a hole 
 what is over it. With --num-candidates the one is kept that fits its text best, and what is known
 below and beside it: try 8 for a hole.
 
+A video has as many frames as the model was trained on, at 2.5 a second, or --frames. A longer one
+is made window by window, each from the last half of the one before: what is further back is
+forgotten, and that things stay as they are is not promised.
+
 Without --seed it is 0; a seed gives the same files again, and each says how it was made.
 """
 
@@ -51,6 +55,9 @@ _FILES = {
     "sketch": "PNG, or a folder of them",
 }
 
+
+_MOST_FRAMES = 10_000
+"""An hour and more."""
 
 _LONGEST_TEXT = 10_000
 """Characters; as JSON, at most twelve bytes each, they fit into one argument of ffmpeg."""
@@ -76,6 +83,8 @@ def add_commands(commands: Any) -> None:
         parser.add_argument(f"--{name}", metavar="FILE", help=what)
     for name, (kind, metavar, what) in _NUMBERS.items():
         parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=what)
+    what = "how long a video is, given ones included (as the model was trained)"
+    parser.add_argument("--frames", type=int, metavar="N", help=what)
     parser.add_argument(
         "--schedule", choices=["wavefront", "sequential"], default="wavefront",
         help="how cells are ordered; both draw the same samples (%(default)s)",
@@ -112,7 +121,7 @@ def _generate(arguments: argparse.Namespace) -> None:
         painted = painter.paint(export, wanted, given, passes)
         for place, (text, number), frames in zip(places, wanted.samples, painted, strict=True):
             told = sample_files.describe(wanted, about, text, number)
-            sample_files.write_sample(place, frames, told)
+            sample_files.write_sample(place, frames, told, window=about.target_grid.s)
     _say(wanted, about, places)
 
 
@@ -126,8 +135,11 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
     numbers = {name: words[name.replace("-", "_")] for name in _NUMBERS}
     numbers = {name: value for name, value in numbers.items() if value is not None}
     files = {name: words[name] for name in _FILES if words[name] is not None}
-    said = {*numbers, *files, *(["text"] if arguments.text else [])}
+    others = [("text", bool(arguments.text)), ("frames", arguments.frames is not None)]
+    said = {*numbers, *files, *(name for name, is_said in others if is_said)}
     task = task_for(arguments.task, said)
+    if arguments.frames is not None and not 1 <= arguments.frames <= _MOST_FRAMES:
+        raise ConfigError(f"--frames is {arguments.frames}: give 1 to {_MOST_FRAMES}.")
     for name, path in files.items():
         refuse_missing(name, path, is_folder=name == "sketch" and task.target == "video")
     settings: dict[str, Any] = {k.replace("-", "_"): v for k, v in numbers.items()}
@@ -138,6 +150,7 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
         task=task,
         out=arguments.out,
         texts=tuple(map(_usable, arguments.text)),
+        num_frames=arguments.frames or 0,
         settings=GenerationConfig(schedule=arguments.schedule, **settings),
         **files,
     )
@@ -178,7 +191,7 @@ class _Passes:
 
 
 def _say(wanted: "Wanted", about: "Outline", places: "list[Place]") -> None:
-    size, num_frames = about.size, about.grid_of(wanted.task).s
+    size, num_frames = about.size, wanted.num_frames or about.grid_of(wanted.task).s
     what = f"{num_frames} frames of {size}×{size}" if num_frames > 1 else f"{size}×{size}"
     for place, (text, _) in zip(places, wanted.samples, strict=True):
         named = " and ".join(map(str, place.paths))

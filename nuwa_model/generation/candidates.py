@@ -13,7 +13,7 @@ from torch import Tensor
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
 from nuwa_model.generation.frozen import Frozen, freeze
-from nuwa_model.generation.sample import Samples, Wave, generate
+from nuwa_model.generation.sample import Samples, Wave, generate, in_round
 from nuwa_model.model import Nuwa
 
 
@@ -99,7 +99,7 @@ def generate_best(
             known=known,
             num_samples=len(numbers),
             sample_ids=(ids[:, None] * num_candidates + numbers).flatten(),
-            on_wave=partial(_tell, on_wave, number, len(starts)),
+            on_wave=in_round(on_wave, number, len(starts)),
             **settings,
         )
         scores = scorer(
@@ -152,11 +152,6 @@ def _log_likelihood(
 ) -> Float[Tensor, "b s h w"]:
     logits = model.decoder(tokens, context).double()
     return -F.cross_entropy(rearrange(logits, "b s h w v -> b v s h w"), tokens, reduction="none")
-
-
-def _tell(on_wave: Callable[[Wave], None], number: int, of: int, wave: Wave) -> None:
-    """Count the passes of all rounds."""
-    on_wave(wave._replace(number=number * wave.of + wave.number, of=of * wave.of))
 
 
 def _cells(rows: Tensor) -> Tensor:

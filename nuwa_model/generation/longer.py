@@ -1,6 +1,6 @@
 """Videos longer than those a model was trained on, window by window."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,12 +10,43 @@ from torch import Tensor
 from nuwa_model.encoder import Context
 from nuwa_model.errors import GridError
 from nuwa_model.generation.frozen import Frozen, freeze
-from nuwa_model.generation.sample import Request, decode_waves
+from nuwa_model.generation.sample import Request, Samples, Wave, decode_waves, in_round
+from nuwa_model.grid import Grid
 from nuwa_model.model import Nuwa
 
 
+def generate_long(
+    model: Nuwa | Frozen,
+    condition: Context,
+    asked: Request,
+    *,
+    num_frames: int,
+    on_wave: Callable[[Wave], None] = lambda _wave: None,
+) -> Samples:
+    """All frames of ``generate_frames`` together.
+
+    Raises:
+        GridError, ConfigError: As that says.
+    """
+    num_steps = 0
+
+    def count(wave: Wave) -> None:
+        nonlocal num_steps
+        num_steps += wave.is_drawn
+        on_wave(wave)
+
+    frames = generate_frames(model, condition, asked, num_frames=num_frames, on_wave=count)
+    tokens = torch.stack(list(frames), dim=1)
+    return Samples(tokens, num_steps)
+
+
 def generate_frames(
-    model: Nuwa | Frozen, condition: Context, asked: Request, *, num_frames: int
+    model: Nuwa | Frozen,
+    condition: Context,
+    asked: Request,
+    *,
+    num_frames: int,
+    on_wave: Callable[[Wave], None] = lambda _wave: None,
 ) -> Iterator[Int[Tensor, "b h w"]]:
     """Decode a video of any length, and hand on each frame as soon as its last cell is drawn.
 
@@ -30,6 +61,8 @@ def generate_frames(
         condition: Encoded by ``model.encoder``, one row a sample; a text or nothing.
         asked: For one window; ``known`` is for the first.
         num_frames: How many to decode, given ones included.
+        on_wave: Called with each pass, counted among those of all windows; its cells are numbered
+            within its window.
 
     Yields:
         Tokens of one frame.
@@ -40,36 +73,42 @@ def generate_frames(
         ConfigError: As ``generate`` says.
     """
     _check_length(condition, asked, num_frames)
-    grid, kept, first = asked.target_grid, asked.target_grid.s // 2, 0
-    window = replace(asked, target_grid=grid._replace(s=min(grid.s, num_frames)))
-    model = freeze(model)
-    while True:
-        frames: list[Int[Tensor, "b h w"]] = []
-        for frame in _frames(model, condition, window):
-            if first == 0 or len(frames) >= kept:
+    model, grid, kept = freeze(model), asked.target_grid, asked.target_grid.s // 2
+    new = grid.s - kept
+    num_windows = 1 + max(0, -(-(num_frames - grid.s) // new))
+    frames: list[Int[Tensor, "b h w"]] = []
+    for number in range(num_windows):
+        size = grid._replace(s=min(grid.s, num_frames - number * new))
+        window = replace(
+            asked,
+            target_grid=size,
+            known=_given(frames[-kept:], size) if number else asked.known,
+            first_cell=number * new * grid.h * grid.w,
+        )
+        frames = []
+        for frame in _frames(model, condition, window, in_round(on_wave, number, num_windows)):
+            if number == 0 or len(frames) >= kept:
                 yield frame
             frames.append(frame)
-        first += grid.s - kept
-        left = num_frames - first
-        if left <= kept:
-            return
-        known = torch.full((len(frames[0]), min(grid.s, left), grid.h, grid.w), -1)
-        known[:, :kept] = torch.stack(frames[-kept:], dim=1)
-        window = replace(
-            window,
-            target_grid=grid._replace(s=known.shape[1]),
-            known=known,
-            first_cell=first * grid.h * grid.w,
-        )
 
 
-def _frames(model: Frozen, condition: Context, window: Request) -> Iterator[Int[Tensor, "b h w"]]:
+def _given(frames: Sequence[Int[Tensor, "b h w"]], window: Grid) -> Int[Tensor, "b s h w"]:
+    """A window's known tokens, of which the first frames are these."""
+    known = torch.full((len(frames[0]), *window), -1)
+    known[:, : len(frames)] = torch.stack(list(frames), dim=1)
+    return known
+
+
+def _frames(
+    model: Frozen, condition: Context, window: Request, on_wave: Callable[[Wave], None]
+) -> Iterator[Int[Tensor, "b h w"]]:
     """The frames of one window, each as soon as it is whole."""
     s, h, w = window.target_grid
     batch, device = len(condition), condition.states.device
     tokens = torch.empty(batch, s, h * w, dtype=torch.long, device=device)
     missing, frame = torch.full((s,), h * w, device=device), 0
     for wave in decode_waves(model, condition, window):
+        on_wave(wave)
         tokens.flatten(1)[:, wave.cells] = wave.tokens
         missing -= torch.bincount(wave.cells // (h * w), minlength=s)
         while frame < s and missing[frame] == 0:

@@ -75,6 +75,15 @@ class Request:
     first_cell: int = 0
 
 
+def in_round(on_wave: Callable[[Wave], None], number: int, of: int) -> Callable[[Wave], None]:
+    """Tell of the passes of one round, the first is 0, as some of all rounds' passes."""
+
+    def tell(wave: Wave) -> None:
+        on_wave(wave._replace(number=number * wave.of + wave.number, of=of * wave.of))
+
+    return tell
+
+
 def generate(
     model: Nuwa | Frozen,
     condition: Context,

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from nuwa_model.errors import ConfigError
 
+_LEAST_TEMPERATURE = 1e-6
+"""By less, logits in float32 are divided out of its range."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -31,10 +34,12 @@ class Sampling:
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
         is_finite = math.isfinite(self.temperature) and math.isfinite(self.guidance)
-        is_right = self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1
+        is_warm = self.temperature == 0 or self.temperature >= _LEAST_TEMPERATURE
+        is_right = is_warm and self.top_k >= 0 and 0 < self.top_p <= 1
         if not (is_finite and is_right):
             raise ConfigError(
-                "Sampling needs temperature ≥ 0, top_k ≥ 0, top_p in (0, 1] and a finite guidance; "
+                f"Sampling needs a temperature of 0 or at least {_LEAST_TEMPERATURE:g}, top_k ≥ 0, "
+                "top_p in (0, 1] and a finite guidance; "
                 f"got {self.temperature}, {self.top_k}, {self.top_p}, {self.guidance}."
             )
 

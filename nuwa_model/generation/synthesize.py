@@ -2,20 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from nuwa_model.config import NuwaConfig
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
 from nuwa_model.export import Export
 from nuwa_model.generation.candidates import generate_best
 from nuwa_model.generation.frozen import Frozen
-from nuwa_model.generation.sample import Wave
+from nuwa_model.generation.longer import generate_long
+from nuwa_model.generation.sample import Request, Wave
 from nuwa_model.generation.sampling import Sampling
 from nuwa_model.generation.schedule import Schedule
+from nuwa_model.grid import Grid
 from nuwa_model.tasks import NONE_TEXT, Task, get_task
 from nuwa_model.tokenizers.pixels import images_to_pixels
 
@@ -49,6 +53,7 @@ def synthesize(
     schedule: Schedule = "wavefront",
     sample_ids: Int[Tensor, " b"] | None = None,
     num_candidates: int = 1,
+    num_frames: int = 0,
     on_wave: Callable[[Wave], None] = lambda _wave: None,
     frozen: Frozen | None = None,
 ) -> Synthesis:
@@ -66,11 +71,15 @@ def synthesize(
         sample_ids: Number of each sample in its set, for the noise; default 0, 1, ….
         num_candidates: Draw so many of each sample and keep the one that best fits its condition,
             and what is known after a hole (``candidates.fit``); the paper kept one of 60.
+        num_frames: Of a video, given ones included; 0 is as many as the model's window holds. More
+            are decoded window by window (``generate_frames``, which says what is not promised);
+            ``known`` is for the first window.
         on_wave: Called with the cells of each pass as soon as they are drawn.
         frozen: The export's model, frozen, where there will be more batches.
 
     Raises:
-        ConfigError: The task's input is missing, or there are to be no candidates.
+        ConfigError: The task's input is missing, there are to be no candidates, or several of what
+            is longer than a window.
         UnknownNameError: There is no such task.
         GridError: Tokens do not fill the model's grids.
     """
@@ -83,25 +92,45 @@ def synthesize(
             f"{num_candidates} candidates of {row.name} fit equally well, for it reads nothing and "
             "its given frames come first: draw 1."
         )
-    config = export.model.config
-    grid = config.target_grid if row.target == "video" else config.image_grid
+    grid = _window(export.model.config, row, num_frames)
+    if num_frames > grid.s and num_candidates != 1:
+        raise ConfigError(
+            f"{num_candidates} candidates of {num_frames} frames cannot be ranked, for they are "
+            f"decoded in windows of {grid.s}: draw 1, or at most {grid.s} frames."
+        )
     context = encode_condition(export, row, texts=texts, sketches=sketches, known=known)
     needs_empty = sampling.guidance != 1 or num_candidates != 1
     empty = _encode_texts(export, [NONE_TEXT]).repeated(len(context)) if needs_empty else None
-    samples = generate_best(
-        frozen or export.model,
-        context,
-        empty=empty,
-        num_candidates=num_candidates,
-        target_grid=grid,
-        known=known,
-        unconditional=None if sampling.guidance == 1 else empty,
-        schedule=schedule,
-        sample_ids=sample_ids,
-        on_wave=on_wave,
-        **asdict(sampling),
-    )
+    settings: dict[str, Any] = {
+        "target_grid": grid,
+        "known": known,
+        "unconditional": None if sampling.guidance == 1 else empty,
+        "schedule": schedule,
+        "sample_ids": sample_ids,
+    }
+    model = frozen or export.model
+    if num_frames > grid.s:
+        asked = Request(sampling=sampling, **settings)
+        samples = generate_long(model, context, asked, num_frames=num_frames, on_wave=on_wave)
+    else:
+        samples = generate_best(
+            model,
+            context,
+            empty=empty,
+            num_candidates=num_candidates,
+            on_wave=on_wave,
+            **settings,
+            **asdict(sampling),
+        )
     return Synthesis(decode_tokens(export, samples.tokens), samples.tokens, samples.num_steps)
+
+
+def _window(config: NuwaConfig, task: Task, num_frames: int) -> Grid:
+    """What is decoded at once."""
+    if task.target == "image":
+        return config.image_grid
+    grid = config.target_grid
+    return grid._replace(s=min(num_frames or grid.s, grid.s))
 
 
 def encode_condition(

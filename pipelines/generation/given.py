@@ -46,7 +46,7 @@ _MASKS = ("PNG", "BMP", "TIFF")  # JPEG is not black where it was black
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What a target begins with, and what it shall look like.
+    """What a target's window begins with, and what it shall look like.
 
     Attributes:
         pixels: RGB of the given pixels; the others mean nothing.
@@ -71,7 +71,7 @@ def read_given(wanted: Wanted, outline: Outline) -> Given:
     Raises:
         ConfigError: A file is missing, is not what its option promises, or does not fit the model.
     """
-    num_frames, size = outline.grid_of(wanted.task).s, outline.size
+    num_frames, size = _window(wanted, outline), outline.size
     pixels = np.zeros((num_frames, size, size, 3), np.uint8)
     is_free = np.ones((num_frames, size, size), bool)
     labels = None
@@ -83,6 +83,22 @@ def read_given(wanted: Wanted, outline: Outline) -> Given:
         first = _read_first(wanted, num_frames, size)
         pixels[: len(first)], is_free[: len(first)] = first, False
     return Given(pixels=pixels, is_free=is_free, labels=labels)
+
+
+def _window(wanted: Wanted, outline: Outline) -> int:
+    """Frames that are decoded at once: of a longer video, those of its first window."""
+    window = outline.grid_of(wanted.task).s
+    if wanted.task.condition == "sketch" and wanted.num_frames > window:
+        raise ConfigError(
+            f"--frames is {wanted.num_frames}, but a sketch lasts for the {window} frames of the "
+            f"model: give at most {window}, or go on from the video with V2V."
+        )
+    if wanted.num_candidates > 1 and wanted.num_frames > window:
+        raise ConfigError(
+            f"--num-candidates is {wanted.num_candidates}, but videos of more than {window} frames "
+            f"are made in several windows, and not ranked: draw 1, or at most {window} frames."
+        )
+    return min(wanted.num_frames or window, window)
 
 
 def _read_masked(
@@ -141,8 +157,8 @@ def _read_first(wanted: Wanted, num_frames: int, size: int) -> UInt8[np.ndarray,
     count = wanted.settings.given_frames
     if count >= num_frames:
         raise ConfigError(
-            f"--given-frames is {count}, but the model's videos have {num_frames} frames: give "
-            f"at most {num_frames - 1}."
+            f"--given-frames is {count}, but {num_frames} frames are made at once: give at most "
+            f"{num_frames - 1}."
         )
     if wanted.image:
         if count > 1:

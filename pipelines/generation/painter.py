@@ -89,11 +89,16 @@ def paint(
             sampling=sampling,
             schedule=wanted.settings.schedule,
             num_candidates=wanted.num_candidates,
+            num_frames=wanted.num_frames,
             sample_ids=torch.tensor([number for _, number in batch], device=device),
             on_wave=on_wave,
             frozen=frozen,
         )
-        yield from compose(made.pixels.cpu(), pixels, is_free, feather=max(1, factor // 4)).numpy()
+        made_pixels, window = made.pixels.cpu(), len(pixels)
+        made_pixels[:, :window] = compose(
+            made_pixels[:, :window], pixels, is_free, feather=max(1, factor // 4)
+        )
+        yield from made_pixels.numpy()
 
 
 def known_tokens(export: Export, given: Given) -> Int[Tensor, "s h w"]:

@@ -34,7 +34,8 @@ class Place:
 
     Attributes:
         path: The file that was asked for.
-        strip: The frames of a video side by side, lossless; the same file where that was asked for.
+        strip: The frames of a video side by side, lossless, a window to a row; the same file where
+            that was asked for.
     """
 
     path: Path
@@ -69,9 +70,19 @@ def places(wanted: Wanted, *, overwrite: bool) -> list[Place]:
 
 
 def write_sample(
-    place: Place, frames: UInt8[np.ndarray, "s H W 3"], about: Mapping[str, Any]
+    place: Place,
+    frames: UInt8[np.ndarray, "s H W 3"],
+    about: Mapping[str, Any],
+    *,
+    window: int | None = None,
 ) -> None:
     """Write a sample's files, each whole or not at all.
+
+    Args:
+        place: Where.
+        frames: In order.
+        about: What made them.
+        window: Frames to a row of the strip; by default all.
 
     Raises:
         StorageError: A file cannot be written.
@@ -82,7 +93,7 @@ def write_sample(
         write_mp4(place.path, frames, FRAME_RATE, comment=told)
     elif place.path.suffix.lower() == ".gif":
         storage.replace_bytes(str(place.path), _gif(frames, told))
-    storage.replace_bytes(str(place.strip), _png(rearrange(frames, "s H W c -> H (s W) c"), told))
+    storage.replace_bytes(str(place.strip), _png(_strip(frames, window or len(frames)), told))
 
 
 def describe(wanted: Wanted, outline: Outline, text: str, number: int) -> dict[str, Any]:
@@ -102,6 +113,8 @@ def describe(wanted: Wanted, outline: Outline, text: str, number: int) -> dict[s
     }
     if wanted.task.condition == "text":
         about |= {"text": text, "guidance": settings.guidance}
+    if wanted.num_frames:
+        about["frames"] = wanted.num_frames
     if wanted.task.given == "first_frames":
         about["given_frames"] = settings.given_frames
     return about
@@ -143,6 +156,13 @@ def _place(out: Path, stem: str) -> Place:
     path = out.with_name(f"{stem}{out.suffix}")
     is_strip = out.suffix.lower() == ".png"
     return Place(path, path if is_strip else out.with_name(f"{stem}-strip.png"))
+
+
+def _strip(frames: UInt8[np.ndarray, "s H W 3"], per_row: int) -> UInt8[np.ndarray, "rH sW 3"]:
+    """Frames side by side, row by row; what is left of the last row is black."""
+    rest = -len(frames) % per_row
+    full = np.pad(frames, [(0, rest), (0, 0), (0, 0), (0, 0)])
+    return rearrange(full, "(r s) H W c -> (r H) (s W) c", s=per_row)
 
 
 def _png(picture: UInt8[np.ndarray, "H W 3"], told: str) -> bytes:

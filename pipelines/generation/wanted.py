@@ -21,6 +21,7 @@ class Wanted:
         mask: Where the picture is painted; empty is its lower half.
         video: Whose first frames are given.
         sketch: A label map, or a folder with one for each frame.
+        num_frames: Of a video; 0 is as many as the model's window holds.
         settings: How many samples, how they are drawn, and how many frames are given.
     """
 
@@ -31,6 +32,7 @@ class Wanted:
     mask: str = ""
     video: str = ""
     sketch: str = ""
+    num_frames: int = 0
     settings: GenerationConfig = field(default_factory=GenerationConfig)
 
     @property
@@ -85,6 +87,7 @@ _ABOUT: Mapping[str, str] = {
     "mask": "where to paint",
     "video": "a video whose first frames are given",
     "given-frames": "how many of its frames are given",
+    "frames": "how long the video is",
 }
 """Options that only some tasks use; all others are for every task."""
 
@@ -106,4 +109,5 @@ def _uses(task: Task) -> set[str]:
     more = {"text": {"guidance"}, "image": {"mask"}, "video": {"given-frames"}}
     if "video" in needed:
         del more["image"]
-    return needed.union(*(options for needs, options in more.items() if needs in needed))
+    length = {"frames"} if task.target == "video" else set()
+    return needed.union(length, *(uses for option, uses in more.items() if option in needed))

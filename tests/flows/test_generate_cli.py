@@ -55,6 +55,7 @@ def generate(folder, tmp_path, monkeypatch):
         ("I2I --image p.png", "x.png", ["x.png"]),
         ("TI2I --text circle --image p.png --mask m.png", "x.png", ["x.png"]),
         ("TV2V --text circle --image p.png", "x.png", ["x.png"]),
+        ("T2V --text circle --frames 8", "x.gif", ["x-strip.png", "x.gif"]),
     ],
 )
 def test_each_task_makes_its_file(generate, capsys, line, out, names):
@@ -96,6 +97,12 @@ def test_the_same_command_writes_the_same_bytes(generate, tmp_path, out):
         ("I2I --image none.png", "--image none.png names no file"),
         ("I2I --image p.png --device gpu", "--device gpu cannot be used"),
         ("V2V --video v.mp4 --given-frames 3", "give at most 2"),
+        ("V2V --video v.mp4 --given-frames 2 --frames 2", "give at most 1"),
+        ("T2I --text circle --frames 3", "no use for --frames"),
+        ("T2V --text circle --frames 0", "--frames is 0: give 1 to 10000"),
+        ("S2V --sketch maps --frames 4", "give at most 3, or go on from the video with V2V"),
+        ("T2V --text circle --temperature 1e-320", "temperature"),
+        ("T2V --text circle --frames 7 --num-candidates 2", "draw 1, or at most 3 frames"),
     ],
 )
 def test_mistakes_are_refused_before_the_model_is_loaded(generate, monkeypatch, line, told):

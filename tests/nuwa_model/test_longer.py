@@ -3,6 +3,7 @@ import torch
 
 from nuwa_model.errors import GridError
 from nuwa_model.generation import Request, Sampling, generate, generate_frames
+from nuwa_model.generation.longer import generate_long
 from nuwa_model.grid import Extent, Grid
 from tests.nuwa_model.tiny_model import make_context, make_model
 
@@ -64,6 +65,18 @@ def test_a_frame_is_handed_on_before_the_next_window_is_begun():
     frames = generate_frames(model, context, asked, num_frames=10**9)
     assert next(frames).shape == (2, 3, 3)
     frames.close()
+
+
+def test_the_passes_of_all_windows_are_counted_up_to_the_last():
+    model, context = make()
+    waves = []
+    asked = Request(target_grid=GRID, sampling=Sampling())
+    made = generate_long(model, context, asked, num_frames=9, on_wave=waves.append)
+    shares = [wave.number / wave.of for wave in waves]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert made.num_steps == sum(wave.is_drawn for wave in waves)
+    assert made.tokens.shape == (2, 9, 3, 3)
 
 
 @pytest.mark.parametrize(

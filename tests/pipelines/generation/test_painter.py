@@ -100,6 +100,23 @@ def test_sketches_are_drawn(export, tmp_path):
     assert not np.array_equal(*sketches)
 
 
+@pytest.mark.parametrize("num_frames", [1, 2, 7])
+def test_a_video_is_as_long_as_asked_and_begins_alike(export, picture, num_frames):
+    for task, more in (("T2V", {"texts": ("a red circle",)}), ("V2V", {"image": picture})):
+        asked = wanted(task, num_frames=max(num_frames, 1 + (task == "V2V")), **more)
+        frames = painted(export, asked)[0]
+        usual = painted(export, replace(asked, num_frames=0))[0]
+        assert len(frames) == asked.num_frames
+        assert np.array_equal(frames[:3], usual[: len(frames)])
+
+
+def test_several_candidates_of_a_video_of_several_windows_are_refused(export):
+    settings = {"num_candidates": {"T2V": 2}}
+    asked = wanted("T2V", texts=("a red circle",), num_frames=7, settings=settings)
+    with pytest.raises(ConfigError, match="in several windows, and not ranked: draw 1"):
+        painted(export, asked)
+
+
 def test_every_pass_is_told(export):
     waves = []
     asked = wanted("T2V", texts=("a red circle",))

@@ -57,6 +57,16 @@ def test_a_picture_is_kept_bit_for_bit_and_says_how_it_was_made(tmp_path):
     assert names_in(tmp_path) == ["x.png"]
 
 
+def test_a_long_video_has_a_row_of_the_strip_for_each_window(tmp_path):
+    write_sample(place(tmp_path / "x.png"), VIDEO, ABOUT, window=3)
+    with Image.open(tmp_path / "x.png") as picture:
+        strip = np.asarray(picture)
+    assert strip.shape == (64, 96, 3)
+    assert np.array_equal(strip[:32], np.concatenate(VIDEO[:3], axis=1))
+    assert np.array_equal(strip[32:, :32], VIDEO[3])
+    assert not strip[32:, 32:].any()
+
+
 def test_a_video_has_two_and_a_half_frames_a_second_and_a_strip_beside_it(tmp_path):
     write_sample(place(tmp_path / "x.mp4"), VIDEO, ABOUT)
     said = told_by_ffmpeg(tmp_path / "x.mp4")
