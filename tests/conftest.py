@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.media_server import server  # noqa: F401 (a fixture)
 from tests.s3 import place, proxy, s3, s3_server  # noqa: F401 (fixtures)
@@ -18,6 +19,10 @@ os.environ.update(
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 )
+# On a busy machine drawing examples takes as long as it takes: that says nothing of the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
 # A test must not join what the person running it has up.
 for _name in ("PREFECT_API_URL", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
     os.environ.pop(_name, None)
