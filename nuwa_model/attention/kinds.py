@@ -1,7 +1,7 @@
 """The kinds of attention that a model can be made of, behind one signature."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, Required, TypedDict, Unpack
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -14,6 +14,17 @@ from nuwa_model.grid import Extent, Grid
 from nuwa_model.sight import EVERYWHERE, AttentionKind
 
 
+class Geometry(TypedDict, total=False):
+    """Who sees whom, in the words of ``nearby_attention``."""
+
+    query_grid: Required[Grid]
+    key_grid: Required[Grid]
+    extent: Required[Extent]
+    causal: bool
+    offset: Offset
+    key_mask: Bool[Tensor, "b k"] | None
+
+
 class Attention(Protocol):
     """Attend from every query to the keys that it sees; ``nearby_attention`` explains all."""
 
@@ -23,13 +34,8 @@ class Attention(Protocol):
         k: Float[Tensor, "b n k e"],
         v: Float[Tensor, "b n k e"],
         *,
-        query_grid: Grid,
-        key_grid: Grid,
-        extent: Extent,
-        causal: bool = False,
-        offset: Offset = (0, 0, 0),
-        key_mask: Bool[Tensor, "b k"] | None = None,
         backend: str = "auto",
+        **geometry: Unpack[Geometry],
     ) -> Float[Tensor, "b n q e"]:
         """Return the attended values."""
 

@@ -1,13 +1,13 @@
 """Multi-head attention as a module: projections around any kind in ``ATTENTIONS``."""
 
+from typing import Unpack
+
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from nuwa_model.attention.kinds import ATTENTIONS
+from nuwa_model.attention.kinds import ATTENTIONS, Geometry
 from nuwa_model.attention.rotary import Rotation, rotate
-from nuwa_model.attention.window import Offset
-from nuwa_model.grid import Extent, Grid
 from nuwa_model.sight import AttentionKind
 
 
@@ -37,29 +37,15 @@ class MultiHeadAttention(nn.Module):
         x: Float[Tensor, "b q d"],
         context: Float[Tensor, "b k d"],
         *,
-        query_grid: Grid,
-        key_grid: Grid,
-        extent: Extent,
-        causal: bool = False,
-        offset: Offset = (0, 0, 0),
-        key_mask: Bool[Tensor, "b k"] | None = None,
         rotation: Rotation | None = None,
+        **geometry: Unpack[Geometry],
     ) -> Float[Tensor, "b q d"]:
         """Let each cell of ``x`` attend to the cells of ``context`` that it sees.
 
         A rotation is for self-attention: it turns the queries and the keys of the same cells.
         """
-        return self.attend(
-            x,
-            *self.keys_values(context, rotation),
-            query_grid=query_grid,
-            key_grid=key_grid,
-            extent=extent,
-            causal=causal,
-            offset=offset,
-            key_mask=key_mask,
-            rotation=rotation,
-        )
+        key, value = self.keys_values(context, rotation)
+        return self.attend(x, key, value, rotation=rotation, **geometry)
 
     def attend(
         self,
@@ -67,27 +53,12 @@ class MultiHeadAttention(nn.Module):
         key: Float[Tensor, "b n k e"],
         value: Float[Tensor, "b n k e"],
         *,
-        query_grid: Grid,
-        key_grid: Grid,
-        extent: Extent,
-        causal: bool = False,
-        offset: Offset = (0, 0, 0),
-        key_mask: Bool[Tensor, "b k"] | None = None,
         rotation: Rotation | None = None,
+        **geometry: Unpack[Geometry],
     ) -> Float[Tensor, "b q d"]:
         """The same with keys and values that ``keys_values`` has projected before."""
-        out = ATTENTIONS[self.kind](
-            self.queries(x, rotation),
-            key,
-            value,
-            query_grid=query_grid,
-            key_grid=key_grid,
-            extent=extent,
-            causal=causal,
-            offset=offset,
-            key_mask=key_mask,
-            backend=self.backend,
-        )
+        query = self.queries(x, rotation)
+        out = ATTENTIONS[self.kind](query, key, value, backend=self.backend, **geometry)
         return self.to_out(_side_by_side(out))
 
     def queries(
