@@ -19,6 +19,9 @@ from nuwa_model.encoder import Context, Encoder
 from nuwa_model.errors import WeightsError
 from nuwa_model.grid import Extent, Grid
 
+_DETAIL_LENGTH = 300
+"""Characters of what torch says."""
+
 
 class Nuwa(nn.Module):
     """The whole transformer (spec §3).
@@ -94,7 +97,8 @@ class Nuwa(nn.Module):
         try:
             model.load_state_dict(state)
         except RuntimeError as error:
-            raise WeightsError(f"{folder}: weights and config differ. {error}") from error
+            detail = " ".join(str(error).split())[:_DETAIL_LENGTH]  # it names every weight
+            raise WeightsError(f"{folder}: weights and config differ. {detail}") from error
         return model
 
 
