@@ -1,5 +1,6 @@
 """Sketches: label maps that show the same window of the same source frames as a clip."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -39,12 +40,13 @@ def fetched_sketch(ref: SourceRef, *, limits: FetchConfig) -> Iterator[str]:
 
 
 def label_maps(place: str, *, num_source_frames: int) -> list[Path]:
-    """The label maps of a video, one for each of its frames, in order of name.
+    """The label maps of a video, one for each of its frames, in order of name: 9.png, 10.png.
 
     Raises:
         MediaError: There are more or fewer of them than frames.
     """
-    maps = sorted(path for path in Path(place).iterdir() if path.suffix.lower() == ".png")
+    maps = [path for path in Path(place).iterdir() if path.suffix.lower() == ".png"]
+    maps.sort(key=lambda path: (_by_numbers(path.name), path.name))
     if len(maps) != num_source_frames:
         raise MediaError(
             "bad_sketch",
@@ -52,6 +54,11 @@ def label_maps(place: str, *, num_source_frames: int) -> list[Path]:
             "one label map for each frame is expected",
         )
     return maps
+
+
+def _by_numbers(name: str) -> list[int | str]:
+    """A name as what sorts numbers in it by their value; every second part is one."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def read_sketch(path: Path | str, window: Window, *, aspect: Fraction) -> bytes:

@@ -63,6 +63,13 @@ def test_a_damaged_label_map_is_a_bad_sketch(tmp_path):
         cut(tmp_path / "s.png", cover(8, 8, 8), Fraction(1))
 
 
+def test_numbered_label_maps_come_in_order_of_their_numbers(tmp_path):
+    names = ["1.png", "2.png", "9.png", "10.png", "11-a.png", "frame 3.png", "frame 20.png"]
+    for name in sorted(names):
+        save(tmp_path / name, np.zeros((4, 4)))
+    assert [path.name for path in label_maps(str(tmp_path), num_source_frames=7)] == names
+
+
 def test_label_maps_come_in_order_of_name_and_one_for_each_frame(tmp_path):
     for name in ("b.png", "a.png", "c.PNG", "notes.txt"):
         save(tmp_path / "x.png", np.zeros((4, 4))).rename(tmp_path / name)
