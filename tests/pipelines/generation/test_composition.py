@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +52,16 @@ def test_an_edge_fades_on_its_free_side_only():
         "001233333",
         "001233333",
     ]
+
+
+@pytest.mark.parametrize("row", [15, 16, 17, 20, 24])
+def test_an_edge_is_continued_by_what_is_next_to_it(row):
+    pixels = torch.full((1, 32, 32, 3), 240, dtype=torch.uint8)
+    pixels[0, 2:10, 12:20] = torch.tensor([220, 20, 20], dtype=torch.uint8)  # far from the edge
+    is_free = torch.zeros(1, 32, 32, dtype=torch.bool)
+    is_free[:, row:] = True
+    beyond = continued(pixels, is_free)[0, row : row + 2].int()
+    assert (240 - beyond).abs().max() <= 4
 
 
 def test_without_a_given_pixel_a_frame_is_as_generated():
