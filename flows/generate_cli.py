@@ -56,8 +56,14 @@ _FILES = {
 }
 
 
-_MOST_FRAMES = 10_000
-"""An hour and more."""
+_RANGES = {
+    "frames": (1, 10_000),  # an hour and more
+    "num-samples": (1, 10_000),
+    "num-candidates": (1, 1_000),
+    "given-frames": (1, 10_000),
+    "seed": (0, 2**64 - 1),
+    "top-k": (0, 2**31 - 1),
+}
 
 _LONGEST_TEXT = 10_000
 """Characters; as JSON, at most twelve bytes each, they fit into one argument of ffmpeg."""
@@ -71,6 +77,7 @@ def add_commands(commands: Any) -> None:
         description="Make pictures and videos with a trained model.",
         epilog=_ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("task", metavar="TASK", help="one of those below")
     what = "an export, or a checkpoint of a training: a folder, or an artifact in s3://…"
@@ -138,8 +145,10 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
     others = [("text", bool(arguments.text)), ("frames", arguments.frames is not None)]
     said = {*numbers, *files, *(name for name, is_said in others if is_said)}
     task = task_for(arguments.task, said)
-    if arguments.frames is not None and not 1 <= arguments.frames <= _MOST_FRAMES:
-        raise ConfigError(f"--frames is {arguments.frames}: give 1 to {_MOST_FRAMES}.")
+    for name, (least, most) in _RANGES.items():
+        value = words[name.replace("-", "_")]
+        if value is not None and not least <= value <= most:
+            raise ConfigError(f"--{name} is {value}: give {least} to {most}.")
     for name, path in files.items():
         refuse_missing(name, path, is_folder=name == "sketch" and task.target == "video")
     settings: dict[str, Any] = {k.replace("-", "_"): v for k, v in numbers.items()}

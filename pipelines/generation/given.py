@@ -155,10 +155,15 @@ def _is_painted(mask: Image.Image) -> Bool[np.ndarray, "H W"]:
 def _read_first(wanted: Wanted, num_frames: int, size: int) -> UInt8[np.ndarray, "s H W 3"]:
     """The given frames of a video, or a picture as the one frame that is given."""
     count = wanted.settings.given_frames
+    if count >= num_frames == wanted.num_frames:
+        raise ConfigError(
+            f"--frames is {num_frames}, of which {count} would be given: ask for {count + 1} or "
+            "more, or give fewer."
+        )
     if count >= num_frames:
         raise ConfigError(
-            f"--given-frames is {count}, but {num_frames} frames are made at once: give at most "
-            f"{num_frames - 1}."
+            f"--given-frames is {count}, but the model makes {num_frames} frames at once: give at "
+            f"most {num_frames - 1}."
         )
     if wanted.image:
         if count > 1:

@@ -62,9 +62,12 @@ def places(wanted: Wanted, *, overwrite: bool) -> list[Place]:
     found = [_place(out, name) for name in names]
     given = {Path(p).resolve() for p in (wanted.image, wanted.mask, wanted.video, wanted.sketch)}
     for path in (path for place in found for path in place.paths):
+        is_there = storage.exists(str(path))
         if path.resolve() in given:
             raise ConfigError(f"{path} is one of the files given: choose another --out.")
-        if path.is_dir() or (path.exists() and not overwrite):
+        if wanted.sketch and path.resolve().parent == Path(wanted.sketch).resolve():
+            raise ConfigError(f"{path} would lie among the maps of --sketch: choose another --out.")
+        if is_there and (path.is_dir() or not overwrite):
             raise ConfigError(f"{path} is there already: choose another --out, or --overwrite it.")
     return found
 
@@ -159,7 +162,8 @@ def _place(out: Path, stem: str) -> Place:
 
 
 def _strip(frames: UInt8[np.ndarray, "s H W 3"], per_row: int) -> UInt8[np.ndarray, "rH sW 3"]:
-    """Frames side by side, row by row; what is left of the last row is black."""
+    """Frames side by side, row by row; what is left of the last of several rows is black."""
+    per_row = min(per_row, len(frames))
     rest = -len(frames) % per_row
     full = np.pad(frames, [(0, rest), (0, 0), (0, 0), (0, 0)])
     return rearrange(full, "(r s) H W c -> (r H) (s W) c", s=per_row)

@@ -65,6 +65,35 @@ def test_each_task_makes_its_file(generate, capsys, line, out, names):
     assert all(name in told.splitlines()[-1] for name in names)
 
 
+@pytest.mark.parametrize(
+    ("line", "size"),
+    [
+        ("T2I --text circle", (16, 16)),
+        ("I2I --image p.png", (16, 16)),
+        ("T2V --text circle", (48, 16)),
+        ("T2V --text circle --frames 2", (32, 16)),
+        ("T2V --text circle --frames 4", (48, 32)),
+    ],
+)
+def test_a_picture_has_the_size_of_a_frame_and_a_strip_that_of_its_rows(
+    generate, tmp_path, line, size
+):
+    generate(line)
+    assert Image.open(tmp_path / "x.png").size == size
+
+
+@pytest.mark.parametrize("out", ["maps/0.png", "maps/new.gif"])
+def test_nothing_is_written_among_the_given_maps(generate, folder, out):
+    with pytest.raises(ConfigError, match="among the maps of --sketch"):
+        generate("S2V --sketch maps --overwrite", out=str(folder / out))
+    assert len(list((folder / "maps").iterdir())) == 3
+
+
+def test_a_name_too_long_for_its_strip_is_one_line(generate):
+    with pytest.raises(NuwaError, match=r"Cannot look at .*: [^\n]+$"):
+        generate("T2V --text circle", out=f"{'a' * 248}.mp4")
+
+
 def test_several_texts_and_samples_are_numbered_files_that_say_what_they_show(generate, tmp_path):
     made = generate("T2I --num-samples 2 --seed 5 --text", "a red circle", "circle")
     assert made == [f"x-{number}.png" for number in range(4)]
@@ -93,11 +122,14 @@ def test_the_same_command_writes_the_same_bytes(generate, tmp_path, out):
         ("T2I --text circle --mask m.png", "no use for --mask"),
         ("I2I --image p.png --top-p 2", r"top_p \(2.0\) must be from 0 to 1"),
         ("I2I --image p.png --top-p 0", r"top_p in \(0, 1\]"),
-        ("I2I --image p.png --num-samples 0", r"num_samples \(0\) must be at least 1"),
+        ("I2I --image p.png --num-samples 0", "--num-samples is 0: give 1 to 10000"),
         ("I2I --image none.png", "--image none.png names no file"),
         ("I2I --image p.png --device gpu", "--device gpu cannot be used"),
         ("V2V --video v.mp4 --given-frames 3", "give at most 2"),
-        ("V2V --video v.mp4 --given-frames 2 --frames 2", "give at most 1"),
+        ("V2V --video v.mp4 --given-frames 2 --frames 2", "ask for 3 or more, or give fewer"),
+        ("I2I --image p.png --num-samples 1000000000", "give 1 to 10000"),
+        ("I2I --image p.png --num-candidates 1000000000", "give 1 to 1000"),
+        ("I2I --image p.png --seed -1", "--seed is -1: give 0 to"),
         ("T2I --text circle --frames 3", "no use for --frames"),
         ("T2V --text circle --frames 0", "--frames is 0: give 1 to 10000"),
         ("S2V --sketch maps --frames 4", "give at most 3, or go on from the video with V2V"),
