@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor
 from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
 from nuwa_model.generation.frozen import Frozen, freeze
-from nuwa_model.generation.sample import Samples, Wave, generate, in_round
+from nuwa_model.generation.sample import Request, Samples, Wave, decode, in_round
 from nuwa_model.model import Nuwa
 
 
@@ -44,37 +44,31 @@ _MOST_LOGITS = 1 << 24
 def generate_best(
     model: Nuwa | Frozen,
     condition: Context,
+    asked: Request,
     *,
-    empty: Context | None = None,
     num_candidates: int = 1,
+    empty: Context | None = None,
     scorer: Scorer | None = None,
-    known: Int[Tensor, "b s h w"] | None = None,
-    sample_ids: Int[Tensor, " b"] | None = None,
     on_wave: Callable[[Wave], None] = lambda _wave: None,
-    **settings: Any,
 ) -> Samples:
     """Draw candidates of each sample and keep the best, as the paper keeps one of 60.
 
     Args:
         model: The transformer, in evaluation mode; frozen, where it is called more than once.
         condition: Encoded by ``model.encoder``, one row a sample.
-        empty: The encoded empty condition, as many rows; needed for more than one candidate.
-        num_candidates: For each sample; candidate *k* of sample *i* has the noise of sample
+        asked: For one candidate; candidate *k* of sample *i* has the noise of sample
             ``i · num_candidates + k``.
+        num_candidates: For each sample.
+        empty: The encoded empty condition, as many rows; needed for more than one candidate.
         scorer: Says which is best; by default ``fit`` of the model itself.
-        known: Tokens that are given, −1 where free.
-        sample_ids: Number of each sample in its set, for the noise; default 0, 1, ….
         on_wave: Called with the cells of each pass, of all candidates of a round.
-        settings: Others of ``generate``.
 
     Raises:
         GridError: As ``generate`` says.
         ConfigError: Likewise, or there are no candidates, or several without the empty condition.
     """
     if num_candidates == 1:
-        return generate(
-            model, condition, known=known, sample_ids=sample_ids, on_wave=on_wave, **settings
-        )
+        return decode(model, condition, asked, on_wave=on_wave)
     if num_candidates < 1 or empty is None:
         raise ConfigError(
             f"{num_candidates} candidates were asked for: at least 1 is needed, and for more than "
@@ -83,31 +77,24 @@ def generate_best(
     frozen = freeze(model)
     batch, device = len(condition), condition.states.device
     scorer = scorer or partial(fit, frozen.model)
-    ids = torch.arange(batch, device=device) if sample_ids is None else sample_ids.to(device)
-    is_given = torch.zeros(batch, *settings["target_grid"], dtype=torch.bool)
-    if known is not None:
-        is_given = known >= 0
+    ids = torch.arange(batch) if asked.sample_ids is None else asked.sample_ids
+    is_given = _is_given(asked, batch).to(device)
     best = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
     tokens, num_steps = None, 0
     at_once = max(1, _AT_ONCE // batch)
     starts = range(0, num_candidates, at_once)
     for number, start in enumerate(starts):
-        numbers = torch.arange(start, min(start + at_once, num_candidates), device=device)
-        drawn = generate(
+        numbers = torch.arange(start, min(start + at_once, num_candidates), device=ids.device)
+        times = len(numbers)
+        told = condition.repeated(times)
+        drawn = decode(
             frozen,
-            condition,
-            known=known,
-            num_samples=len(numbers),
-            sample_ids=(ids[:, None] * num_candidates + numbers).flatten(),
+            told,
+            asked.repeated(times, (ids[:, None] * num_candidates + numbers).flatten()),
             on_wave=in_round(on_wave, number, len(starts)),
-            **settings,
         )
-        scores = scorer(
-            drawn.tokens,
-            is_given.to(device).repeat_interleave(len(numbers), dim=0),
-            condition.repeated(len(numbers)),
-            empty.repeated(len(numbers)),
-        )
+        given = is_given.repeat_interleave(times, dim=0)
+        scores = scorer(drawn.tokens, given, told, empty.repeated(times))
         scores = rearrange(scores.double(), "(b n) -> b n", b=batch)
         candidates = rearrange(drawn.tokens, "(b n) s h w -> b n s h w", b=batch)
         highest, which = scores.max(dim=1)
@@ -117,6 +104,12 @@ def generate_best(
         best, num_steps = torch.where(is_better, highest, best), num_steps + drawn.num_steps
     assert tokens is not None
     return Samples(tokens, num_steps)
+
+
+def _is_given(asked: Request, batch: int) -> Bool[Tensor, "b s h w"]:
+    if asked.known is None:
+        return torch.zeros(batch, *asked.target_grid, dtype=torch.bool)
+    return asked.known >= 0
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Tokens from a model: cached decoding in waves, the same samples as one token at a time."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -74,6 +74,16 @@ class Request:
     sample_ids: Int[Tensor, " b"] | None = None
     first_cell: int = 0
 
+    def repeated(self, times: int, sample_ids: Int[Tensor, " b"] | None) -> "Request":
+        """Each row so many times, one after another, as ``Context.repeated``; with these ids."""
+        known, empty = self.known, self.unconditional
+        return replace(
+            self,
+            known=None if known is None else known.repeat_interleave(times, dim=0),
+            unconditional=None if empty is None else empty.repeated(times),
+            sample_ids=sample_ids,
+        )
+
 
 def in_round(on_wave: Callable[[Wave], None], number: int, of: int) -> Callable[[Wave], None]:
     """Tell of the passes of one round, the first is 0, as some of all rounds' passes."""
@@ -128,29 +138,39 @@ def generate(
         ConfigError: Guidance without an unconditional context, sampling settings without a
             meaning, or layers that see other cells than the schedule is made for.
     """
+    sampling = Sampling(
+        seed=seed, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
+    )
     asked = Request(
         target_grid=target_grid,
-        sampling=Sampling(
-            seed=seed, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
-        ),
-        known=None if known is None else known.repeat_interleave(num_samples, dim=0),
-        unconditional=None if unconditional is None else unconditional.repeated(num_samples),
+        sampling=sampling,
+        known=known,
+        unconditional=unconditional,
         schedule=schedule,
-        sample_ids=sample_ids,
-    )
-    condition = condition.repeated(num_samples)
-    tokens = torch.empty(
-        len(condition),
-        target_grid.num_cells,
-        dtype=torch.long,
-        device=condition.states.device,
-    )
+    ).repeated(num_samples, sample_ids)
+    return decode(model, condition.repeated(num_samples), asked, on_wave=on_wave)
+
+
+def decode(
+    model: Nuwa | Frozen,
+    condition: Context,
+    asked: Request,
+    *,
+    on_wave: Callable[[Wave], None] = lambda _wave: None,
+) -> Samples:
+    """All waves of ``decode_waves`` together.
+
+    Raises:
+        GridError, ConfigError: As ``generate`` says.
+    """
+    grid, device = asked.target_grid, condition.states.device
+    tokens = torch.empty(len(condition), grid.num_cells, dtype=torch.long, device=device)
     num_steps = 0
     for wave in decode_waves(model, condition, asked):
         tokens[:, wave.cells] = wave.tokens
         num_steps += wave.is_drawn
         on_wave(wave)
-    return Samples(tokens.reshape(-1, *target_grid), num_steps)
+    return Samples(tokens.reshape(-1, *grid), num_steps)
 
 
 @torch.inference_mode()

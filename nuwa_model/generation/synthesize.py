@@ -1,8 +1,7 @@
 """A task in, pixels out: what a person calls."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -101,26 +100,20 @@ def synthesize(
     context = encode_condition(export, row, texts=texts, sketches=sketches, known=known)
     needs_empty = sampling.guidance != 1 or num_candidates != 1
     empty = _encode_texts(export, [NONE_TEXT]).repeated(len(context)) if needs_empty else None
-    settings: dict[str, Any] = {
-        "target_grid": grid,
-        "known": known,
-        "unconditional": None if sampling.guidance == 1 else empty,
-        "schedule": schedule,
-        "sample_ids": sample_ids,
-    }
+    asked = Request(
+        target_grid=grid,
+        sampling=sampling,
+        known=known,
+        unconditional=None if sampling.guidance == 1 else empty,
+        schedule=schedule,
+        sample_ids=sample_ids,
+    )
     model = frozen or export.model
     if num_frames > grid.s:
-        asked = Request(sampling=sampling, **settings)
         samples = generate_long(model, context, asked, num_frames=num_frames, on_wave=on_wave)
     else:
         samples = generate_best(
-            model,
-            context,
-            empty=empty,
-            num_candidates=num_candidates,
-            on_wave=on_wave,
-            **settings,
-            **asdict(sampling),
+            model, context, asked, num_candidates=num_candidates, empty=empty, on_wave=on_wave
         )
     return Synthesis(decode_tokens(export, samples.tokens), samples.tokens, samples.num_steps)
 

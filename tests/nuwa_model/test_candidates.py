@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nuwa_model.errors import ConfigError
-from nuwa_model.generation import generate
+from nuwa_model.generation import Request, Sampling, generate
 from nuwa_model.generation.candidates import fit, generate_best
 from nuwa_model.grid import Extent, Grid
 from tests.nuwa_model.tiny_model import make_context, make_model
@@ -25,36 +25,35 @@ def empty(model):
     return make_context(model, is_sketch=False, seed=2)
 
 
+def ask(**words):
+    return Request(target_grid=GRID, sampling=Sampling(temperature=40, seed=3), **words)
+
+
 def brightness(tokens, is_given, condition, empty):
     return tokens.flatten(1).sum(dim=1)
 
 
 @pytest.mark.parametrize("num_candidates", [1, 5, 70])  # the last one takes three rounds
 def test_the_best_of_all_candidates_is_kept(model, condition, empty, num_candidates):
-    settings = {"target_grid": GRID, "temperature": 40, "seed": 3}
     best = generate_best(
-        model,
-        condition,
-        empty=empty,
-        num_candidates=num_candidates,
-        scorer=brightness,
-        **settings,
+        model, condition, ask(), num_candidates=num_candidates, empty=empty, scorer=brightness
     ).tokens
-    every = generate(model, condition, num_samples=num_candidates, **settings).tokens
+    every = generate(
+        model, condition, target_grid=GRID, num_samples=num_candidates, temperature=40, seed=3
+    ).tokens
     sums = every.flatten(1).sum(dim=1).reshape(2, num_candidates)
     assert torch.equal(brightness(best, None, None, None), sums.max(dim=1).values)
 
 
 def test_candidates_of_a_sample_do_not_depend_on_its_batch(model, condition, empty):
-    settings = {"target_grid": GRID, "temperature": 40, "num_candidates": 4}
-    both = generate_best(model, condition, empty=empty, **settings).tokens
+    both = generate_best(model, condition, ask(), num_candidates=4, empty=empty).tokens
     second = slice(1, 2)
     alone = generate_best(
         model,
         condition.rows(second),
+        ask(sample_ids=torch.tensor([1])),
+        num_candidates=4,
         empty=empty.rows(second),
-        sample_ids=torch.tensor([1]),
-        **settings,
     ).tokens
     assert torch.equal(alone[0], both[1])
 
@@ -62,9 +61,7 @@ def test_candidates_of_a_sample_do_not_depend_on_its_batch(model, condition, emp
 def test_given_tokens_are_in_every_candidate(model, condition, empty):
     known = torch.full((2, *GRID), -1)
     known[:, 0] = 9
-    best = generate_best(
-        model, condition, empty=empty, num_candidates=3, known=known, target_grid=GRID
-    ).tokens
+    best = generate_best(model, condition, ask(known=known), num_candidates=3, empty=empty).tokens
     assert (best[:, 0] == 9).all()
 
 
@@ -76,9 +73,9 @@ def test_candidates_that_cannot_be_ranked_are_refused(
         generate_best(
             model,
             condition,
-            empty=empty if has_empty else None,
+            ask(),
             num_candidates=num_candidates,
-            target_grid=GRID,
+            empty=empty if has_empty else None,
         )
 
 
