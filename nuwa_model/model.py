@@ -21,6 +21,8 @@ from nuwa_model.grid import Extent, Grid
 
 _DETAIL_LENGTH = 300
 """Characters of what torch says."""
+_OF_EXPORTS = {"fingerprints"}
+"""What ``export.Export`` adds to a model's ``config.json``."""
 
 
 class Nuwa(nn.Module):
@@ -128,6 +130,11 @@ def _config_to_json(config: NuwaConfig) -> dict[str, Any]:
 
 def _config_from_json(tree: dict[str, Any]) -> NuwaConfig:
     extent = Extent(*(math.inf if x is None else x for x in tree["extent"]))
-    known = {field.name for field in dataclasses.fields(NuwaConfig)}
-    settings = {name: value for name, value in tree.items() if name in known}
+    settings = {name: value for name, value in tree.items() if name not in _OF_EXPORTS}
+    unknown = settings.keys() - {field.name for field in dataclasses.fields(NuwaConfig)}
+    if unknown:
+        raise ValueError(
+            f"its config.json sets {', '.join(sorted(unknown))}, which this version does not know: "
+            "mend a misspelled name, or load it with the version that wrote it."
+        )
     return NuwaConfig(**{**settings, "extent": extent, "target_grid": Grid(*tree["target_grid"])})

@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from textwrap import dedent
@@ -195,6 +196,14 @@ def test_a_saved_model_gives_the_same_logits(tmp_path):
 
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(WeightsError, match="holds no NÜWA model"):
+        Nuwa.from_pretrained(tmp_path)
+
+
+def test_a_setting_that_this_version_does_not_know_is_not_passed_over(tmp_path):
+    Nuwa(CONFIG).save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "num_headz": 3}))
+    with pytest.raises(WeightsError, match=r"config\.json sets num_headz, which"):
         Nuwa.from_pretrained(tmp_path)
 
 
