@@ -51,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     interruption.listen()
     try:
         arguments.call(arguments)
+        sys.stdout.flush()  # here, where a closed pipe has an answer
     except NuwaError as error:
         sys.exit(f"error: {error}")
     except BrokenPipeError:  # whoever read this, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)  # not 0: what was asked may not be done
     except KeyboardInterrupt:
         print(f"Interrupted. {arguments.when_interrupted}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)  # as shells and schedulers know it
