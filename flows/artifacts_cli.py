@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.subparsers import Subparsers
 from nuwa_model.errors import NuwaError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _WHERE = "a folder, or s3://bucket/prefix"
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Subparsers) -> None:
     """Add ``artifacts`` and what it can do to the commands of ``nuwa``."""
     parser = commands.add_parser("artifacts", help="list, copy and check what jobs made")
     actions = parser.add_subparsers(required=True, metavar="ACTION")

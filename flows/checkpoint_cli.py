@@ -7,12 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from flows.subparsers import Subparsers
 from flows.tables import print_table
 from nuwa_model.errors import NuwaError
 from pipelines.errors import ArtifactError
-
-Subparsers = Any
-"""What ``add_subparsers`` gives; argparse has no public name for it."""
 
 _WHERE = "a folder, or s3://bucket/prefix"
 _BARS = "▁▂▃▄▅▆▇█"

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.subparsers import Subparsers
 from nuwa_model.errors import ConfigError
 from pipelines.progress import Progress
 
@@ -69,7 +70,7 @@ _LONGEST_TEXT = 10_000
 """Characters; as JSON, at most twelve bytes each, they fit into one argument of ffmpeg."""
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Subparsers) -> None:
     """Add ``generate``, which loads torch only when all that was said makes sense."""
     parser = commands.add_parser(
         "generate",

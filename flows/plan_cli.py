@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from flows.subparsers import Subparsers
 from flows.tables import print_table
 from nuwa_model.errors import ConfigError, UnknownNameError
 from pipelines.training.gpus import GPUS, Gpu
-
-Subparsers = Any
-"""What ``add_subparsers`` gives; argparse has no public name for it."""
-
 
 UTILIZATIONS = (0.2, 0.3, 0.4, 0.5)
 """Of what the hardware can do (HFU): the share that is done, computed again or not."""

@@ -8,11 +8,10 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from flows.store_tables import print_sizes, print_statistics, print_vacuum
+from flows.subparsers import Subparsers
 from flows.tables import print_table
 
 Arguments = argparse.Namespace
-Subparsers = Any
-"""What ``add_subparsers`` gives; argparse has no public name for it."""
 
 
 def add_commands(commands: Subparsers) -> None:
