@@ -2,7 +2,6 @@
 
 from typing import Unpack
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -73,24 +72,6 @@ class MultiHeadAttention(nn.Module):
         """Project cells to keys and values."""
         key, value = self.to_key_value(context).chunk(2, dim=-1)
         return rotate(self._heads(key), rotation), self._heads(value)
-
-    def attend_gathered(
-        self,
-        x: Float[Tensor, "b q d"],
-        key: Float[Tensor, "bg n k e"],
-        value: Float[Tensor, "bg n k e"],
-        bias: Float[Tensor, "bg 1 qg k"],
-        rotation: Rotation | None = None,
-    ) -> Float[Tensor, "b q d"]:
-        """Attend where few queries share their keys: one step of cached decoding.
-
-        Queries come in groups of equal size, one after another, each with keys of its own. The
-        bias is added to their scores: −∞ where a key is not seen.
-        """
-        query = self.queries(x, rotation).transpose(1, 2)
-        query = query.reshape(len(key), -1, *query.shape[2:]).transpose(1, 2)
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.to_out(_side_by_side(out).view_as(x))
 
     def _heads(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b n t e"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -90,10 +90,11 @@ def _place(slot: tuple[int, int, int], slots: Grid, frames: int) -> int:
 
 
 class RingCache:
-    """Keys and values of one decoder layer, those of a slot side by side in memory.
+    """Keys and values of one decoder layer.
 
     Attributes:
-        states: ``(b, places, 2, n, e)``, keys before values.
+        keys: ``(b, places, n, e)``, the heads of a slot side by side in memory.
+        values: Likewise.
     """
 
     def __init__(
@@ -108,8 +109,9 @@ class RingCache:
         self._slots = slots = slot_grid(target_grid)
         self._frames = ring_frames(slots, config.decoder_sight.extent)
         places = self._frames * slots.h * slots.w
-        shape = (batch, places, 2, config.num_heads, config.head_dim)
-        self.states = torch.zeros(shape, dtype=dtype, device=device)
+        shape = (batch, places, config.num_heads, config.head_dim)
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros_like(self.keys)
 
     def write(
         self,
@@ -118,7 +120,8 @@ class RingCache:
         value: Float[Tensor, "b n m e"],
     ) -> None:
         """Store the keys and values of a pass."""
-        self.states.index_copy_(1, places, _side_by_side(key, value))
+        self.keys.index_copy_(1, places, key.transpose(1, 2))
+        self.values.index_copy_(1, places, value.transpose(1, 2))
 
     def fill(
         self, rows: slice, key: Float[Tensor, "b n t e"], value: Float[Tensor, "b n t e"]
@@ -131,20 +134,6 @@ class RingCache:
         num_frames = key.shape[2] // size
         for frame in range(max(0, num_frames - self._frames), num_frames):
             first = _place((frame, 0, 0), self._slots, self._frames)
-            here = slice(frame * size, (frame + 1) * size)
-            states = _side_by_side(key[:, :, here], value[:, :, here])
-            self.states[rows, first : first + size] = states
-
-    def read(
-        self, places: Int[Tensor, "g k"]
-    ) -> tuple[Float[Tensor, "bg n k e"], Float[Tensor, "bg n k e"]]:
-        """The keys and values that the slots of a pass see, for each row and group of slots."""
-        seen = self.states.index_select(1, places.flatten())
-        seen = seen.view(-1, places.shape[1], *seen.shape[2:])
-        return seen[:, :, 0].transpose(1, 2), seen[:, :, 1].transpose(1, 2)
-
-
-def _side_by_side(
-    key: Float[Tensor, "b n m e"], value: Float[Tensor, "b n m e"]
-) -> Float[Tensor, "b m two n e"]:
-    return torch.stack([key.transpose(1, 2), value.transpose(1, 2)], dim=2)
+            here, there = slice(frame * size, (frame + 1) * size), slice(first, first + size)
+            self.keys[rows, there] = key[:, :, here].transpose(1, 2)
+            self.values[rows, there] = value[:, :, here].transpose(1, 2)

@@ -16,6 +16,7 @@ from nuwa_model.encoder import Context
 from nuwa_model.errors import ConfigError
 from nuwa_model.generation.cache import PassPlan, RingCache
 from nuwa_model.generation.frozen import Frozen
+from nuwa_model.generation.seen import bias_of, seen_by
 from nuwa_model.grid import Grid
 from nuwa_model.sight import Sight, sight_of
 
@@ -103,16 +104,15 @@ class Stepper:
             Logits of the cells that the slots predict.
         """
         x = self._inputs(plan, tokens)
-        near = _bias(rearrange(plan.mask, "(g q) k -> g 1 q k", g=len(plan.seen)), x)
-        near = near.repeat(len(x), 1, 1, 1)
-        seen = [_bias(self._condition_mask(plan, context), x) for context in self._contexts]
+        near = seen_by(plan, self.rings[0])
+        seen = [bias_of(self._condition_mask(plan, context), x.dtype) for context in self._contexts]
         rotations = [self._rotations(plan.coordinates, context) for context in self._contexts]
         rotation = rotations[0].own
         for layer, ring, cross in zip(self._model.layers, self.rings, self._cross, strict=True):
             y = layer.self_norm(x)
             ring.write(plan.own, *layer.self_attention.keys_values(y, rotation))
-            own = ring.read(plan.seen)
-            x = x + layer.self_attention.attend_gathered(y, *own, near, rotation)
+            query = layer.self_attention.queries(y, rotation)
+            x = x + layer.self_attention.to_out(near.attend(query, ring))
             x = x + _attend_conditions(layer, layer.cross_norm(x), cross, seen, rotations)
             x = x + layer.feed_forward(layer.feed_forward_norm(x))
         return self._model.to_logits(self._model.head.project(x[:, plan.predicting]))
@@ -159,11 +159,6 @@ def _attend_conditions(
         for keys, bias, turned in zip(cross, biases, rotations, strict=True)
     ]
     return layer.cross_attention.to_out(torch.cat(seen).transpose(1, 2).flatten(start_dim=2))
-
-
-def _bias(mask: Bool[Tensor, "*cells"], like: Tensor) -> Float[Tensor, "*cells"]:
-    """What attention adds to its scores: made once for all layers."""
-    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, float("-inf"))
 
 
 def _check_sights(layers: Sequence[DecoderLayer], sight: Sight) -> None:

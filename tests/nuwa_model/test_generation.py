@@ -203,7 +203,8 @@ def test_a_slot_that_nobody_will_read_again_may_be_poisoned(kind, schedule):
     stepper = Stepper(freeze(model), [context], grid)
     found = torch.zeros(2, grid.num_cells, 64).double()
     for ring in stepper.rings:
-        ring.states.fill_(math.nan)
+        ring.keys.fill_(math.nan)
+        ring.values.fill_(math.nan)
     holders, num_poisoned = {}, 0
     with torch.inference_mode():
         for number, step in enumerate(passes):
@@ -213,7 +214,7 @@ def test_a_slot_that_nobody_will_read_again_may_be_poisoned(kind, schedule):
             done = [p for p, slot in holders.items() if last_reader.get(slot, -1) <= number]
             num_poisoned += len(done)
             for ring in stepper.rings:
-                ring.states[:, done] = math.nan
+                ring.keys[:, done] = ring.values[:, done] = math.nan
         expected = model.decoder(tokens, context).flatten(1, 3)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     assert num_poisoned > slots.num_cells
