@@ -4,12 +4,13 @@ THP_MEM_ALLOC_ENABLE=1 python benchmarks/bench_generation.py [--only steps paper
     [--depth 8] [--dim 512] [--samples 1]
 
 ``steps``: the same weights, waves against our own sequential decoding with its cache, an image and
-a video. Beside each stands what the products of the weights alone would take, pass by pass: no
-decoder with these schedules is faster. ``paper``: the same at the paper's size, in bfloat16; one
-token at a time is timed at 64 tokens spread over the grid, since all would take minutes. ``peer``:
-512 tokens, ``--samples`` times at once, against nuwa-pytorch's ``generate`` (``make peers``) at 4
-layers of 256 each, equal heads and frames, its own 512 codes, without guidance. ``length``: time of
-a frame and peak memory of videos of 10, 100 and 1,000 frames.
+a video, in float32 and, where the processor has units for it, bfloat16. Beside each stands what the
+products of the weights alone would take, pass by pass: no decoder with these schedules is faster.
+``paper``: the same at the paper's size, in the last of these; one token at a time is timed at 64
+tokens spread over the grid, since all would take minutes. ``peer``: 512 tokens, ``--samples`` times
+at once, against nuwa-pytorch's ``generate`` (``make peers``) at 4 layers of 256 each, equal heads
+and frames, its own 512 codes, without guidance. ``length``: time of a frame and peak memory of
+videos of 10, 100 and 1,000 frames.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from nuwa_model.grid import Grid
 from nuwa_model.model import Nuwa
 from nuwa_model.presets import PRESETS
 from pipelines import memory
+from pipelines.training.engine import choose_precision
 
 IMAGE, VIDEO = Grid(1, 21, 21), Grid(10, 21, 21)
 CODEBOOK = {"codebook_size": 12_288, "codebook_dim": 256, "text_length": 77}
@@ -72,7 +74,7 @@ def steps(asked):
         **CODEBOOK,
     )
     told = []
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in dict.fromkeys((torch.float32, fast_dtype())):
         model = made(config, dtype)
         print(f"\n{config.decoder_depth} layers of {config.dim}, {name(dtype)}, {device().type}")
         for grid in (IMAGE, VIDEO):
@@ -84,12 +86,18 @@ def steps(asked):
     return told
 
 
+def fast_dtype():
+    """Float32 where a processor has no units for bfloat16."""
+    return getattr(torch, choose_precision())
+
+
 def paper(_asked):
     """The paper's size, random weights."""
     started = reset_peak()
-    model = made(PRESETS["nuwa_870m"], torch.bfloat16)
+    model = made(PRESETS["nuwa_870m"], fast_dtype())
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    print(f"\nnuwa_870m, bfloat16, {weights / 2**30:.1f} GiB of weights (paper: 50 s an image)")
+    size = f"{weights / 2**30:.1f} GiB of weights"
+    print(f"\nnuwa_870m, {name(fast_dtype())}, {size} (paper: 50 s an image)")
     told = []
     for grid in (IMAGE, VIDEO):
         wave = best_of(2, partial(decode, model, grid, "wavefront"))
