@@ -1,4 +1,7 @@
 import re
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -53,6 +56,18 @@ def test_a_command_that_is_interrupted_says_how_to_go_on(monkeypatch, capsys, ar
         main(arguments)
     assert ended.value.code == 130
     assert told in capsys.readouterr().err
+
+
+def test_ctrl_c_while_modules_are_still_read_is_no_traceback():
+    command = [sys.executable, "-X", "importtime", "-m", "flows.entry", "plan", "pretrain"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert any(line.endswith(" argparse\n") for line in process.stderr)  # many come after it
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert "Traceback" not in rest
+    assert process.returncode in {-signal.SIGINT, 128 + signal.SIGINT}
 
 
 @pytest.mark.slow
