@@ -1,6 +1,7 @@
 """Runs that go on with another number of ranks."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -18,7 +19,12 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 def start(ranks, program, store, settings, *more):
     settings = json.dumps({"num_workers": ranks, **settings})
     command = [*TORCHRUN, f"--nproc-per-node={ranks}", "-m", program, str(store), settings, *more]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    # torchrun gives one thread to each of several ranks but all to a single one, and on some
+    # processors a sum over the batch is rounded by how many threads share it.
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        command, cwd=ROOT, env=one_thread, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr
 
 
