@@ -1,10 +1,12 @@
 """The one place that starts DeepSpeed, and what it asks of the machine."""
 
+import importlib
 import logging
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,12 +161,33 @@ def import_deepspeed() -> Any:
         warnings.simplefilter("ignore")  # deprecations inside DeepSpeed are not ours to mend
         import deepspeed
         import deepspeed.ops
+
+        with _nothing_compiled():
+            import deepspeed.runtime.zero.muon.original_muon
     deepspeed.utils.logger.setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     if is_cpu:
         # It would be compiled at run time, and gloo does its work without a compiler.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
+
+
+@contextmanager
+def _nothing_compiled() -> Iterator[None]:
+    """Let ``torch.compile`` do nothing, for the length of a ``with`` statement.
+
+    DeepSpeed looks at an optimizer of its own whenever it starts, and that one is compiled where it
+    is defined: seconds for every rank, and nobody here uses it.
+    """
+    importlib.import_module("torch._dynamo")  # keeps for good what the variable says meanwhile
+    kept = os.environ.get("TORCHDYNAMO_DISABLE")
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["TORCHDYNAMO_DISABLE"]
+        if kept is not None:
+            os.environ["TORCHDYNAMO_DISABLE"] = kept
 
 
 def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +10,7 @@ from pipelines.config import TrainingConfig
 from pipelines.errors import TrainingError
 from pipelines.training.ema import AveragedWeights
 from pipelines.training.engine import deepspeed_config, start_engine, take_step
+from tests.conftest import ROOT
 from tests.pipelines.training.toy import ToyBatches, toy_model, toy_training
 
 
@@ -88,6 +92,24 @@ def test_deepspeed_and_plain_torch_take_the_same_first_step(tmp_path, stage, pre
     assert is_real.float().mean() > 0.4
     difference = (found_step - step)[is_real].abs().mean()
     assert difference <= tolerance * step[is_real].abs().mean()
+
+
+def test_deepspeed_starts_without_loading_a_compiler_and_leaves_it_usable():
+    command = [sys.executable, "-c", _START_AND_LOOK]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == "loaded: False, disabled: False, variable: None\n"
+
+
+_START_AND_LOOK = """
+import os, sys
+from pipelines.training.engine import start_engine
+from tests.pipelines.training.toy import toy_model, toy_training
+start_engine(toy_model(), toy_training(), "float32")
+import torch._dynamo
+print("loaded:", "torch._inductor.compile_fx" in sys.modules, end=", ")
+print("disabled:", torch._dynamo.config.disable, end=", ")
+print("variable:", os.environ.get("TORCHDYNAMO_DISABLE"))
+"""
 
 
 def test_another_number_of_processes_is_refused_with_the_repair():
