@@ -27,7 +27,11 @@ def main(store, settings, out):
     batch = ToyBatches(training).batch_at(100)
     engine.backward(next_token_loss(engine(batch), batch.target))
     take_step(engine, 1e-2)
-    weights = {name: safe_get_full_fp32_param(p) for name, p in engine.module.named_parameters()}
+    is_partitioned = engine.zero_optimization_stage() > 0
+    weights = {
+        name: safe_get_full_fp32_param(p) if is_partitioned else p.data
+        for name, p in engine.module.named_parameters()
+    }
     if Ranks.from_environment().is_first:
         torch.save({name: weight.clone() for name, weight in weights.items()}, out)
 

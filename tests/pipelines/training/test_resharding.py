@@ -35,7 +35,9 @@ def stepped(tmp_path, ranks, stage):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "before", "after"), [(1, 1, 2), (1, 2, 1), (2, 2, 1), (3, 2, 1)])
+@pytest.mark.parametrize(
+    ("stage", "before", "after"), [(0, 2, 1), (1, 1, 2), (1, 2, 1), (2, 2, 1), (3, 2, 1)]
+)
 def test_other_ranks_take_the_very_same_step(tmp_path, stage, before, after):
     start(before, toy.__name__, tmp_path / "store", {"zero_stage": stage, "steps": 4})
     expected, found = (stepped(tmp_path, ranks, stage) for ranks in (before, after))

@@ -45,7 +45,7 @@ def curve(store):
     return [{**json.loads(line), **timed} for line in lines]
 
 
-@pytest.mark.parametrize("stage", [1, 3])
+@pytest.mark.parametrize("stage", [0, 1, 3])
 def test_training_resumed_in_the_middle_equals_training_never_stopped(tmp_path, stage):
     whole = train_toy(tmp_path / "whole", zero_stage=stage, **WINDOWS)
     cut = train_with_a_cut(tmp_path / "cut", zero_stage=stage, **WINDOWS)
