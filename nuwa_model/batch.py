@@ -22,6 +22,8 @@ class Batch:
             less ``s``; ``None`` is 0 for all. An excerpt that did not say so would teach that clips
             begin anywhere.
         is_excerpt: The targets are parts of videos.
+        given_frames: First frames of each target that its task is given: nothing is learned of
+            them.
     """
 
     task: Task
@@ -30,6 +32,7 @@ class Batch:
     condition_mask: Bool[Tensor, "b t"]
     first_frame: Int[Tensor, " b"] | None = None
     is_excerpt: bool = False
+    given_frames: int = 0
 
     @property
     def name(self) -> str:
@@ -46,4 +49,5 @@ class Batch:
             condition_mask=self.condition_mask.to(device, non_blocking=True),
             first_frame=None if first is None else first.to(device, non_blocking=True),
             is_excerpt=self.is_excerpt,
+            given_frames=self.given_frames,
         )

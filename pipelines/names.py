@@ -27,7 +27,7 @@ _UNUSED = {
         ("codebook", "mean"),
         ("ema_decay", 0.0),
     ),
-    TrainingConfig: (("patience", 0),),
+    TrainingConfig: (("patience", 0), ("given_frames", 0)),
 }
 """Settings that came later: while they are not used, earlier runs keep their names."""
 
@@ -108,5 +108,7 @@ def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str
         tree.pop(name, None)
     # Any number of ranks goes on with a run; as many as there are, 0, always had its own name.
     tree["num_workers"] = min(1, training.num_workers)
+    if isinstance(training, TrainingConfig):
+        tree["given_frames"] = training.most_frames_given  # of a mixture without such tasks none
     unused = _UNUSED[type(training)]
     return {name: value for name, value in tree.items() if (name, value) not in unused}

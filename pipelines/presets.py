@@ -75,6 +75,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             _DEMO.training,
             steps=700,
             tasks={"S2V": 0.28, "S2I": 0.1, "T2V": 0.38, "T2I": 0.12, "V2V": 0.12},
+            given_frames=1,
             learning_rate=1e-3,
         ),
         generation=replace(
@@ -111,6 +112,7 @@ RUN_PRESETS: Mapping[str, RunConfig] = {
             ),
             finetuning=TrainingConfig(
                 tasks={"T2V": 1.0},
+                given_frames=1,
                 steps=20_000,
                 batch_size=128,
                 learning_rate=1e-4,

@@ -61,7 +61,9 @@ class RunConfig:
     tokenize: TokenizeConfig = field(default_factory=TokenizeConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     finetuning: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(tasks={"T2V": 1.0}, steps=10, learning_rate=2e-4)
+        default_factory=lambda: TrainingConfig(
+            tasks={"T2V": 1.0}, given_frames=1, steps=10, learning_rate=2e-4
+        )
     )
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
@@ -119,6 +121,12 @@ class RunConfig:
                     f"{section}.excerpt_frames ({training.excerpt_frames}) is more than "
                     f"clips.num_frames ({self.clips.num_frames}): set it to 1 for still frames, or "
                     f"{section}.excerpt_share=0 to train whole videos."
+                )
+            shortest = training.excerpt_frames if training.excerpt_share else self.clips.num_frames
+            if training.most_frames_given >= shortest:
+                raise ConfigError(
+                    f"{section}.given_frames ({training.given_frames}) must be less than the "
+                    f"{shortest} of a target, or nothing is left to learn of it."
                 )
 
     def _refuse_codebook(self, kind: str, prefix: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nuwa_model.errors import ConfigError, RangeError, refuse_outside
-from nuwa_model.tasks import get_task
+from nuwa_model.tasks import Task, get_task
 from pipelines.config.ranges import ANY, SHARE, SOME
 
 
@@ -100,6 +100,8 @@ class TrainingConfig:
             taken where their clip begins; the others are taken anywhere. Generation draws that
             frame from nothing; if all frames were read alike, it would be learned last.
         tasks: Weight of each task in the mixture; a step draws one task.
+        given_frames: First frames of V2V and TV2V that are given, as when they are sampled, so that
+            nothing is learned of them; 0 learns videos from their first token on.
         learning_rate: Peak of Adam's learning rate.
         warmup_fraction: Share of the steps that warm up.
         final_fraction: Learning rate at the end, as a fraction of the peak.
@@ -131,6 +133,7 @@ class TrainingConfig:
     excerpt_frames: int = 2
     opening_share: float = 0.5
     tasks: Mapping[str, float] = field(default_factory=lambda: {"T2I": 0.2, "T2V": 0.6, "V2V": 0.2})
+    given_frames: int = 0
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.05
     final_fraction: float = 0.05
@@ -160,6 +163,7 @@ class TrainingConfig:
             excerpt_share=SHARE,
             excerpt_frames=SOME,
             opening_share=SHARE,
+            given_frames=ANY,
             learning_rate=ANY,
             warmup_fraction=SHARE,
             final_fraction=SHARE,
@@ -189,3 +193,13 @@ class TrainingConfig:
                 f"batch_size ({self.batch_size}) must be a multiple of num_workers times "
                 f"gradient_accumulation ({ranks})."
             )
+
+    def frames_given(self, task: Task) -> int:
+        """First frames of a target that a task of the mixture is given."""
+        return self.given_frames if task.given == "first_frames" else 0
+
+    @property
+    def most_frames_given(self) -> int:
+        """The same of the task in the mixture that is given most."""
+        tasks = [get_task(name) for name, weight in self.tasks.items() if weight > 0]
+        return max(map(self.frames_given, tasks))

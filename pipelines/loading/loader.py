@@ -144,6 +144,7 @@ class TrainingLoader:
             condition_mask=mask,
             first_frame=torch.from_numpy(first_frame),
             is_excerpt=stream.is_excerpt,
+            given_frames=self._training.frames_given(task),
         )
 
     def _first_frames(

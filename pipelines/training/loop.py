@@ -158,7 +158,7 @@ class _Loop:
                 batch = self._batches.batch_at(self._history.step, micro_batch)
                 batch = batch.to(str(self._engine.device))
             self._history.tokens += self._speed.count(batch)
-            one = next_token_loss(self._engine(batch), batch.target)
+            one = next_token_loss(self._engine(batch), batch.target, batch.given_frames)
             self._engine.backward(one)
             if micro_batch < self._training.gradient_accumulation - 1:
                 self._engine.step()  # counts; the weights change at the last one

@@ -41,7 +41,7 @@ def validate(engine: Any, average: AveragedWeights, batches: Batches | None) -> 
     with average.applied():
         for step in range(VALIDATION_BATCHES):
             batch = batches.batch_at(step).to(str(engine.device))
-            loss = next_token_loss(engine(batch), batch.target)
+            loss = next_token_loss(engine(batch), batch.target, batch.given_frames)
             losses.setdefault(batch.task.name, []).append(mean_over_ranks(loss))
     engine.train()
     return {task: sum(values) / len(values) for task, values in sorted(losses.items())}

@@ -170,6 +170,21 @@ def test_one_batch_of_every_task_is_learned_by_heart(task):
         assert next_token_loss(model(batch), batch.target).item() < 0.05
 
 
+@pytest.mark.parametrize("given_frames", [0, 1, 2])
+def test_nothing_is_learned_of_given_frames_and_all_of_the_others(given_frames):
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 2, 2, 7, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(7, (2, 3, 2, 2))
+    loss = next_token_loss(logits, target, given_frames)
+    loss.backward()
+    is_learned = logits.grad.abs().sum(dim=(0, 2, 3, 4)) > 0
+    assert is_learned.tolist() == [frame >= given_frames for frame in range(3)]
+    per_frame = torch.stack(
+        [next_token_loss(logits[:, [frame]], target[:, [frame]]) for frame in range(3)]
+    )
+    torch.testing.assert_close(loss, per_frame[given_frames:].mean())
+
+
 def test_the_paper_s_model_has_870_million_parameters_by_its_convention():
     with torch.device("meta"):
         model = Nuwa(PRESETS["nuwa_870m"])

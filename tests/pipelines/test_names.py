@@ -9,7 +9,7 @@ from pipelines.settings import load_config
 
 NAMED = {
     "tiny": ("vqgan-6b98cfd8", "bpe-33cc64ed", "pretrain-1d6909cb", "finetune-d5d51ac6"),
-    "demo": ("vqgan-c1496a77", "bpe-74cd1e79", "pretrain-1dd7eda0", "finetune-b80e8975"),
+    "demo": ("vqgan-c1496a77", "bpe-74cd1e79", "pretrain-ffa942a0", "finetune-e2efc537"),
     "nuwa_870m": ("vqgan-7fc09f1f", "bpe-f468808c", "pretrain-79fc8875", "finetune-d76c2675"),
 }
 
@@ -47,6 +47,18 @@ def test_a_run_goes_on_with_any_number_of_ranks():
     config, moved = load_config(), load_config(overrides=more)
     for name in (names.pretrain_name, names.finetune_name, names.vqgan_name):
         assert name(config) == name(moved)
+
+
+def test_a_fine_tuning_is_named_by_given_frames_only_where_its_tasks_are_given_any():
+    made = {
+        (task, count): names.finetune_name(load_config(overrides=(
+            f"finetuning.tasks={{{task}: 1.0}}", f"finetuning.given_frames={count}"
+        )))
+        for task in ("T2V", "V2V")
+        for count in (0, 1)
+    }  # fmt: skip
+    assert made["T2V", 0] == made["T2V", 1]
+    assert made["V2V", 0] != made["V2V", 1]
 
 
 def test_runs_of_other_kinds_of_attention_have_other_names():

@@ -317,6 +317,14 @@ def test_losses_of_excerpts_and_of_whole_videos_have_names_of_their_own(full_sto
     assert lengths == {("T2I", 1), ("V2V", NUM_FRAMES), ("V2V excerpts", 2)}
 
 
+def test_only_tasks_that_begin_with_given_frames_are_given_some(full_store, loader):
+    tasks = {"T2I": 1.0, "T2V": 1.0, "V2V": 1.0, "TV2V": 1.0}
+    for split in ("train", "validation"):
+        made = loader(full_store, tasks=tasks, batch_size=1, given_frames=1, split=split)
+        given = {(b.task.name, b.given_frames) for b in map(made.batch_at, range(50))}
+        assert given == {("T2I", 0), ("T2V", 0), ("V2V", 1), ("TV2V", 1)}
+
+
 def whole_targets(loader):
     return [target for step in range(20) for target in loader.batch_at(step).target]
 
