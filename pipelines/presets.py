@@ -59,7 +59,9 @@ _DEMO = RunConfig(
         checkpoint_every=300,
         log_every=20,
     ),
-    finetuning=TrainingConfig(tasks={"S2V": 1.0}, steps=0, batch_size=4, learning_rate=5e-4),
+    finetuning=TrainingConfig(
+        tasks={"S2V": 1.0}, given_frames=1, steps=0, batch_size=4, learning_rate=5e-4
+    ),
     generation=GenerationConfig(
         num_samples=256, num_workers=2, temperature=0.7, top_p=1.0, guidance=1.0
     ),
