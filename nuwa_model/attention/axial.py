@@ -102,6 +102,7 @@ def _pick(x: Float[Tensor, "b n s h w e"], lines: Lines) -> Float[Tensor, "b n _
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(mode=False)  # a plan made while sampling serves training too
 def _mask(
     query_grid: Grid, key_grid: Grid, causal: bool, offset: Offset, device: torch.device
 ) -> Bool[Tensor, "q k"]:
@@ -109,6 +110,7 @@ def _mask(
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(mode=False)  # a plan made while sampling serves training too
 def _all_lines(
     query_grid: Grid, key_grid: Grid, causal: bool, offset: Offset, device: torch.device
 ) -> tuple[Lines, ...]:

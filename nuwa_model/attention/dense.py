@@ -31,6 +31,7 @@ def attend(
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(mode=False)  # a plan made while sampling serves training too
 def _mask(
     query_grid: Grid,
     key_grid: Grid,

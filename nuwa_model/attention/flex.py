@@ -70,6 +70,7 @@ def _flex_attention(device_type: str) -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(mode=False)  # a plan made while sampling serves training too
 def _block_mask(
     query_grid: Grid,
     key_grid: Grid,

@@ -71,6 +71,7 @@ def _take_rows(
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(mode=False)  # a plan made while sampling serves training too
 def _plan(
     query_grid: Grid,
     key_grid: Grid,

@@ -110,6 +110,33 @@ def assert_same_values_and_gradients(one, other, tensors):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [
+        *(("nearby", backend) for backend in ("reference", "dense", "rows")),
+        *((kind, backend) for kind in BASELINES for backend in ("auto", "dense")),
+    ],
+)
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_what_was_planned_while_sampling_serves_training_too(kind, backend, is_causal):
+    query = Grid(2, 3, 7)  # of no other test: plans are made once
+    key = query if is_causal else Grid(1, 2, 5)
+    attend = partial(
+        ATTENTIONS[kind],
+        query_grid=query,
+        key_grid=key,
+        extent=WINDOW,
+        causal=is_causal,
+        offset=PREDICTED if is_causal else (0, 0, 0),
+        backend=backend,
+    )
+    with torch.inference_mode():
+        attend(*drawn(query, key))
+    tensors = drawn(query, key)
+    attend(*tensors).sum().backward()
+    assert all(x.grad is not None for x in tensors)
+
+
 GRIDS = st.builds(Grid, st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
 SHIFTS = st.integers(-2, 2)
 
