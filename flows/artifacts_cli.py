@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.subparsers import Subparsers
+from flows.parsers import Subparsers
 from nuwa_model.errors import NuwaError, UnknownNameError
 
 if TYPE_CHECKING:

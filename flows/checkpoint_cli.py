@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from flows.subparsers import Subparsers
+from flows.parsers import Subparsers
 from flows.tables import print_table
 from nuwa_model.errors import NuwaError
 from pipelines.errors import ArtifactError

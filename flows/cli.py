@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import artifacts_cli, checkpoint_cli, generate_cli, interruption, plan_cli, store_cli
+from flows.parsers import Parser
 from nuwa_model.errors import NuwaError, UnknownNameError
 
 FLOWS: Mapping[str, tuple[str, str]] = {
@@ -62,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(128 + signal.SIGINT)  # as shells and schedulers know it
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     from pipelines.command import add_config_arguments
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nuwa",
         description="Train NÜWA on your own videos and images.",
         formatter_class=argparse.RawDescriptionHelpFormatter,

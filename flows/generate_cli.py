@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.subparsers import Subparsers
+from flows.parsers import Subparsers
 from nuwa_model.errors import ConfigError
 from pipelines.progress import Progress
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from flows.subparsers import Subparsers
+from flows.parsers import Subparsers
 from flows.tables import print_table
 from nuwa_model.errors import ConfigError, UnknownNameError
 from pipelines.training.gpus import GPUS, Gpu

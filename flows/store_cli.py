@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from flows.parsers import Subparsers
 from flows.store_tables import print_sizes, print_statistics, print_vacuum
-from flows.subparsers import Subparsers
 from flows.tables import print_table
 
 Arguments = argparse.Namespace

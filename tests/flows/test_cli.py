@@ -32,6 +32,26 @@ def test_a_misspelling_ends_in_one_line_before_anything_starts(nuwa, arguments, 
     assert time.monotonic() - started < 20  # two seconds on an idle machine
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("foo", "error: nuwa: argument COMMAND: invalid choice: 'foo'"),
+        ("generate T2I", "error: nuwa generate: the following arguments are required: --checkp"),
+        ("generate T2I --checkpoint c --out x.png --seed a", "--seed: invalid int value: 'a'"),
+        ("run demo --prest demo", "nuwa run: unrecognized arguments: --prest demo (did you mean "
+         "--preset?); see nuwa run --help."),
+        ("store verify here there", "error: nuwa store verify: unrecognized arguments: there;"),
+    ],
+)  # fmt: skip
+def test_words_that_no_command_reads_are_refused_in_one_line(capsys, words, says):
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"error: [^\n]+\n", told), told
+    assert says in told
+
+
 def test_help_lists_every_flow(nuwa):
     answer = nuwa("--help")
     assert answer.returncode == 0
