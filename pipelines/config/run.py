@@ -122,11 +122,10 @@ class RunConfig:
                     f"clips.num_frames ({self.clips.num_frames}): set it to 1 for still frames, or "
                     f"{section}.excerpt_share=0 to train whole videos."
                 )
-            shortest = training.excerpt_frames if training.excerpt_share else self.clips.num_frames
-            if training.most_frames_given >= shortest:
+            if training.most_frames_given >= self.clips.num_frames:
                 raise ConfigError(
-                    f"{section}.given_frames ({training.given_frames}) must be less than the "
-                    f"{shortest} of a target, or nothing is left to learn of it."
+                    f"{section}.given_frames ({training.given_frames}) must be less than "
+                    f"clips.num_frames ({self.clips.num_frames}), or nothing is left to learn."
                 )
 
     def _refuse_codebook(self, kind: str, prefix: str) -> None:

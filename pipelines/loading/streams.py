@@ -35,13 +35,14 @@ def streams_of(
         num_frames: Of a whole video.
         with_excerpts: False reads videos whole, whatever ``training`` says.
     """
-    share = training.excerpt_share if with_excerpts else 0.0
     streams: dict[str, Stream] = {}
     for name, weight in training.tasks.items():
         task = get_task(name)
         if task.target == "image":
             streams[name] = Stream(task, 1, training.images_per_video, weight)
             continue
+        has_excerpts = with_excerpts and not training.frames_given(task)
+        share = training.excerpt_share if has_excerpts else 0.0
         streams[name] = Stream(task, num_frames, 1, weight * (1 - share))
         if share:
             frames = training.excerpt_frames

@@ -15,7 +15,7 @@ from pipelines.settings import load_config
         ("training.text_dropout=5", "training.text_dropout (5.0) must be from 0 to 1"),
         ("generation.given_frames=99", "must be less than clips.num_frames (10)"),
         ("training.given_frames=-1", "training.given_frames (-1) must be at least 0"),
-        ("training.given_frames=10", "(10) must be less than the 10 of a target, or nothing is"),
+        ("training.given_frames=10", "(10) must be less than clips.num_frames (10), or nothing is"),
         ("generation.num_samples=-1", "generation.num_samples (-1) must be at least 1"),
         ("generation.tasks=[]", "must name at least one task"),
         ('generation.prompts=["a dog"]', "set generation.tasks to T2I, T2V or both"),

@@ -337,6 +337,13 @@ def test_a_share_of_the_steps_on_videos_reads_excerpts(full_store, loader):
     assert shares == pytest.approx([0.25, 0.375, 0.375], abs=0.07)
 
 
+def test_a_task_that_is_given_frames_reads_no_excerpts(full_store, loader):
+    tasks = {"T2V": 1.0, "V2V": 1.0}
+    made = loader(full_store, tasks=tasks, batch_size=2, excerpt_share=1.0, given_frames=1)
+    lengths = {(b.task.name, b.target.shape[1]) for b in map(made.batch_at, range(50))}
+    assert lengths == {("T2V", 2), ("V2V", NUM_FRAMES)}
+
+
 def test_validation_reads_whole_videos(full_store, loader):
     made = loader(full_store, tasks={"V2V": 1.0}, batch_size=2, excerpt_share=1.0, split="train")
     assert made.batch_at(0).target.shape[1] == 2
