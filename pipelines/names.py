@@ -31,6 +31,9 @@ _UNUSED = {
 }
 """Settings that came later: while they are not used, earlier runs keep their names."""
 
+_FRAMES_GIVEN_OF = "whole videos"
+"""What given frames are frames of, where other tasks read excerpts; those runs read others too."""
+
 
 def text_tokenizer_name(config: RunConfig, *, has_captions: bool = True) -> str:
     """The text tokenizer, trained once from the captions; one that never saw any is called so."""
@@ -110,5 +113,7 @@ def _result_only(training: TokenizerTrainingConfig | TrainingConfig) -> dict[str
     tree["num_workers"] = min(1, training.num_workers)
     if isinstance(training, TrainingConfig):
         tree["given_frames"] = training.most_frames_given  # of a mixture without such tasks none
+        if training.excerpt_share and training.most_frames_given:
+            tree["given_frames_of"] = _FRAMES_GIVEN_OF
     unused = _UNUSED[type(training)]
     return {name: value for name, value in tree.items() if (name, value) not in unused}

@@ -61,6 +61,16 @@ def test_a_fine_tuning_is_named_by_given_frames_only_where_its_tasks_are_given_a
     assert made["V2V", 0] != made["V2V", 1]
 
 
+def test_a_fine_tuning_that_reads_whole_videos_is_not_taken_for_one_that_read_excerpts_of_them():
+    def name(*overrides):
+        return names.finetune_name(load_config(preset="demo_full", overrides=overrides))
+
+    assert name() != "finetune-b7818c23"
+    assert name("finetuning.excerpt_share=0") == "finetune-caaf9e9b"
+    assert name("finetuning.given_frames=0") == "finetune-02282e3d"
+    assert name("finetuning.tasks={T2V: 1.0}") == "finetune-583d175f"
+
+
 def test_runs_of_other_kinds_of_attention_have_other_names():
     config = load_config()
     kinds = [{}, {"encoder_attention": "full"}, {"decoder_attention": "full"}]
