@@ -78,7 +78,6 @@ def add_commands(commands: Subparsers) -> None:
         description="Make pictures and videos with a trained model.",
         epilog=_ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("task", metavar="TASK", help="one of those below")
     what = "an export, or a checkpoint of a training: a folder, or an artifact in s3://…"

@@ -35,11 +35,16 @@ def test_a_misspelling_ends_in_one_line_before_anything_starts(nuwa, arguments, 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("foo", "error: nuwa: argument COMMAND: invalid choice: 'foo'"),
+        ("foo", "error: nuwa: No command is called 'foo'. Known: artifacts, "),
+        ("rnu demo", "error: nuwa: No command is called 'rnu'. Did you mean 'run'? Known: "),
+        ("store verfy here", "error: nuwa store: No action is called 'verfy'. Did you mean 'ver"),
+        ("checkpoint shown c", "error: nuwa checkpoint: No action is called 'shown'. Did you mean"),
         ("generate T2I", "error: nuwa generate: the following arguments are required: --checkp"),
-        ("generate T2I --checkpoint c --out x.png --seed a", "--seed: invalid int value: 'a'"),
-        ("run demo --prest demo", "nuwa run: unrecognized arguments: --prest demo (did you mean "
-         "--preset?); see nuwa run --help."),
+        ("generate T2I --chekpoint=c --out x", ": --checkpoint (is --chekpoint --checkpoint?)"),
+        ("generate T2I --checkpoint c --out x.png --seed a", "--seed: invalid int value: 'a'; see"),
+        ("generate T2I x --chkpoint c", "--checkpoint, --out (is --chkpoint --checkpoint?); see"),
+        ("generate T2I --checkpoint c --out x --xyz", "generate: unrecognized arguments: --xyz;"),
+        ("run demo --prest demo", "nuwa run: unrecognized arguments: --prest demo (is --pre"),
         ("store verify here there", "error: nuwa store verify: unrecognized arguments: there;"),
     ],
 )  # fmt: skip
@@ -50,6 +55,12 @@ def test_words_that_no_command_reads_are_refused_in_one_line(capsys, words, says
     told = capsys.readouterr().err
     assert re.fullmatch(r"error: [^\n]+\n", told), told
     assert says in told
+
+
+def test_a_line_break_in_an_unknown_word_does_not_break_the_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["store", "verify", "here", "one\ntwo"])
+    assert r"unrecognized arguments: one\ntwo; see" in capsys.readouterr().err
 
 
 def test_help_lists_every_flow(nuwa):
