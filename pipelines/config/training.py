@@ -94,8 +94,8 @@ class TrainingConfig:
             has as many tokens as one frame, and as much to learn from a text as a whole video.
         excerpt_share: Share of the steps on videos that read excerpts, consecutive frames from
             anywhere in a clip, of as many times more clips: neighboring frames of many clips teach
-            motion sooner than all frames of few. A task that is given frames reads none: what it
-            has to learn is to go on like them to the end.
+            motion sooner than all frames of few. With ``given_frames``, V2V and TV2V read none:
+            what they have to learn is to go on like those frames to the end.
         excerpt_frames: Frames of an excerpt.
         opening_share: Share of the excerpts, and of the images that are frames of videos, that are
             taken where their clip begins; the others are taken anywhere. Generation draws that

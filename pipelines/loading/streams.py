@@ -30,6 +30,8 @@ def streams_of(
 ) -> Mapping[str, Stream]:
     """The streams of a mixture, by name; an excerpt's counts toward the weight of its task.
 
+    Tasks that are given frames have no excerpts (``docs/decisions/demo.md``).
+
     Args:
         training: Mixture and excerpts.
         num_frames: Of a whole video.

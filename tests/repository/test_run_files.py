@@ -21,3 +21,9 @@ def test_a_run_of_still_images_needs_no_word_about_excerpts():
     assert load_config(overrides=overrides).clips.num_frames == 1
     with pytest.raises(ConfigError, match="excerpt_frames"):
         load_config(overrides=[*overrides, "training.excerpt_share=0.5"])
+
+
+def test_as_many_frames_may_be_given_as_an_excerpt_of_another_task_has():
+    settings = ("excerpt_share=0.5", "excerpt_frames=2", "given_frames=2", "tasks={V2V: 1, S2V: 1}")
+    config = load_config(overrides=[f"finetuning.{setting}" for setting in settings])
+    assert config.finetuning.most_frames_given == config.finetuning.excerpt_frames
