@@ -205,12 +205,14 @@ class CodebookTrainer:
         self._start_again(everyone, flat[draws])
 
     def _follow(self, flat: Float[Tensor, "t e"], tokens: Int[Tensor, " t"]) -> None:
-        counts = torch.zeros_like(self.counts).index_add_(0, tokens, torch.ones_like(flat[:, 0]))
-        sums = torch.zeros_like(self.sums).index_add_(0, tokens, flat)
-        error = (flat - self._codebook[tokens]).square().sum()
-        for total in (counts, sums, error):
-            if distributed.is_initialized():
-                distributed.all_reduce(total)
+        # Sums, counts and squared errors of each vector's latents: one message to the other ranks.
+        errors = (flat - self._codebook[tokens]).square().sum(dim=1, keepdim=True)
+        latents = torch.cat([flat, torch.ones_like(errors), errors], dim=1)  # (t, e + 2)
+        totals = latents.new_zeros(len(self.counts), latents.shape[1])
+        totals.index_add_(0, tokens, latents)
+        if distributed.is_initialized():
+            distributed.all_reduce(totals)
+        sums, counts, error = totals[:, :-2], totals[:, -2], totals[:, -1].sum()
         # A long memory would hold on to latents of the untrained encoder.
         decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.counts.mul_(decay).add_(counts, alpha=1 - decay)
