@@ -25,7 +25,7 @@ def filled(config, grid, batch, dtype=torch.float64):
 def both_ways(plan, ring, monkeypatch):
     for least, way in ((1, Summed), (1 << 30, Gathered)):
         monkeypatch.setattr(seen, "_LEAST_QUERIES", least)
-        found = seen_by(plan, ring)
+        found = seen_by(plan.seen, plan.mask, ring)
         assert isinstance(found, way)
         yield found
 
@@ -55,10 +55,10 @@ def test_sums_by_hand_are_as_exact_as_the_numbers_that_they_are_made_of(dtype, b
     ring, sight = filled(config, grid, 9, dtype), Sight("nearby", config.extent)
     plan = plan_pass(plan_passes(grid, sight, "wavefront", 0)[12], grid, sight, CPU)
     query = torch.randn(9, 2, len(plan.own), 64, dtype=dtype)
-    found = seen_by(plan, ring)
+    found = seen_by(plan.seen, plan.mask, ring)
     assert isinstance(found, Summed)
     exact = RingCache(config, grid, 9, dtype=torch.float64, device=CPU)
     exact.keys.copy_(ring.keys)
     exact.values.copy_(ring.values)
-    expected = seen_by(plan, exact).attend(query.double(), exact)
+    expected = seen_by(plan.seen, plan.mask, exact).attend(query.double(), exact)
     torch.testing.assert_close(found.attend(query, ring).double(), expected, rtol=0, atol=bound)
