@@ -1,6 +1,6 @@
 """Wavefront decoding against one token at a time and against nuwa-pytorch, in one run.
 
-THP_MEM_ALLOC_ENABLE=1 python benchmarks/bench_generation.py [--only steps paper peer length]
+THP_MEM_ALLOC_ENABLE=1 python benchmarks/bench_generation.py [--only steps paper peer length sketch]
     [--depth 8] [--dim 512] [--samples 1]
 
 ``steps``: the same weights, waves against our own sequential decoding with its cache, an image and
@@ -10,7 +10,8 @@ products of the weights alone would take, pass by pass: no decoder with these sc
 tokens spread over the grid, since all would take minutes. ``peer``: 512 tokens, ``--samples`` times
 at once, against nuwa-pytorch's ``generate`` (``make peers``) at 4 layers of 256 each, equal heads
 and frames, its own 512 codes, without guidance. ``length``: time of a frame and peak memory of
-videos of 10, 100 and 1,000 frames.
+videos of 10, 100 and 1,000 frames. ``sketch``: a video after a sketch as large as itself, beside
+one after a text, whose cells are few.
 """
 
 import argparse
@@ -65,15 +66,7 @@ def main():
 
 def steps(asked):
     """Waves against our own sequential decoding, whole."""
-    config = NuwaConfig(
-        dim=asked.dim,
-        num_heads=asked.dim // 64,
-        decoder_depth=asked.depth,
-        encoder_depth=2,
-        target_grid=VIDEO,
-        **CODEBOOK,
-    )
-    told = []
+    config, told = layers(asked), []
     for dtype in dict.fromkeys((torch.float32, fast_dtype())):
         model = made(config, dtype)
         print(f"\n{config.decoder_depth} layers of {config.dim}, {name(dtype)}, {device().type}")
@@ -84,6 +77,18 @@ def steps(asked):
             wanted = WANTED[device().type, dtype][grid]
             told.append(compare(model, grid, wave_s, one_by_one_s, wanted))
     return told
+
+
+def layers(asked):
+    """As many layers as asked for, of that width, with windows of 3×3×3."""
+    return NuwaConfig(
+        dim=asked.dim,
+        num_heads=asked.dim // 64,
+        decoder_depth=asked.depth,
+        encoder_depth=2,
+        target_grid=VIDEO,
+        **CODEBOOK,
+    )
 
 
 def fast_dtype():
@@ -136,12 +141,12 @@ def made(config, dtype):
 
 
 @cache
-def condition(model):
-    length = model.config.text_length
-    text = torch.randint(1, 100, (1, length, 1, 1), device=device())
-    mask = torch.ones(1, length, dtype=torch.bool, device=device())
+def condition(model, is_sketch=False):
+    grid = model.config.target_grid if is_sketch else model.config.text_grid
+    tokens = torch.randint(1, 16, (1, *grid), device=device())
+    mask = torch.ones(1, grid.num_cells, dtype=torch.bool, device=device())
     with torch.inference_mode():
-        return model.encoder(text, mask, is_sketch=False)
+        return model.encoder(tokens, mask, is_sketch=is_sketch)
 
 
 @cache
@@ -149,10 +154,10 @@ def frozen(model):
     return freeze(model)
 
 
-def decode(model, grid, schedule, samples=1):
+def decode(model, grid, schedule, samples=1, *, is_sketch=False):
     generate(
         frozen(model),
-        condition(model),
+        condition(model, is_sketch),
         target_grid=grid,
         schedule=schedule,
         seed=SEED.seed,
@@ -290,7 +295,20 @@ def name(dtype):
     return str(dtype).removeprefix("torch.")
 
 
-PARTS = {"steps": steps, "paper": paper, "peer": peer, "length": length}
+def sketch(asked):
+    """A video after a sketch and after a text."""
+    model = made(layers(asked), torch.float32)
+    after = {
+        kind: best_of(3, partial(decode, model, VIDEO, "wavefront", is_sketch=kind == "sketch"))
+        for kind in ("text", "sketch")
+    }
+    ratio = after["sketch"] / after["text"]
+    print(f"\n{asked.depth} layers of {asked.dim}, float32: a video {tuple(VIDEO)} after a text")
+    print(f"  {after['text']:.2f} s, after a sketch {after['sketch']:.2f} s: ×{ratio:.2f}")
+    return {**after, "ratio": ratio}
+
+
+PARTS = {"steps": steps, "paper": paper, "peer": peer, "length": length, "sketch": sketch}
 
 
 if __name__ == "__main__":
