@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **words: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **words})
-        self._words: Sequence[str] = ()
+        self._suspects: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2, as ``argparse`` does."""
@@ -28,34 +28,42 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Read words; none is left over."""
-        self._words = sys.argv[1:] if args is None else args
+        # A required option is said to be missing where it is misspelled.
+        words = sys.argv[1:] if args is None else args
+        self._suspects = [word for word in words if word.startswith("-")]
         read, unknown = super().parse_known_args(args, namespace)
         if unknown:
+            self._suspects = unknown
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return read, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Guess the command that was meant; ``argparse`` calls this for every word."""
-        if action.choices is None or action.option_strings or value in action.choices:
-            super()._check_value(action, value)
-        else:
-            kind = str(action.metavar).lower()
-            self._end(str(UnknownNameError(kind, value, map(str, action.choices))))
+        """Guess the command that was meant; ``argparse`` calls this for other choices too."""
+        is_command = isinstance(action, argparse._SubParsersAction)
+        if is_command and action.choices is not None and value not in action.choices:
+            kind = str(action.metavar or "command").lower()
+            self._end(str(UnknownNameError(kind, value, action.choices)))
+        super()._check_value(action, value)
 
     def _hint(self) -> str:
-        """The option that the first unknown one may have been meant to be.
-
-        It may stand before a refusal that says nothing of it: a required option is missing where
-        it is misspelled.
-        """
-        options = [word for action in self._actions for word in action.option_strings]
-        by_name = {option.lstrip("-"): option for option in options}
-        for word in self._words:
-            name, _, _ = word.partition("=")
-            if name.startswith("--") and name not in options:
-                closest = get_close_matches(name.lstrip("-"), by_name, n=1)
-                return f" (is {name} {by_name[closest[0]]}?)" if closest else ""
+        """The option that was meant by the first word that looks like another one."""
+        for word in self._suspects:
+            meant = self._meant(word.partition("=")[0])
+            if meant:
+                return f" (did you mean {meant}, not {word.partition('=')[0]}?)"
         return ""
+
+    def _meant(self, word: str) -> str:
+        options = [option for action in self._actions for option in action.option_strings]
+        name = word.lstrip("-")
+        if word in options or not name:
+            return ""
+        if f"--{name}" in options or not word.startswith("-"):
+            return f"--{name}" if f"--{name}" in options else ""
+        names = [option.removeprefix("--") for option in options if option.startswith("--")]
+        begun = [option for option in names if option.startswith(name)]
+        closest = begun or get_close_matches(name, names, n=1)
+        return f"--{closest[0]}" if closest else ""
 
     def _end(self, refusal: str) -> NoReturn:
         line = f"error: {self.prog}: {refusal}"
