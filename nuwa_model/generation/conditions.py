@@ -17,8 +17,9 @@ from nuwa_model.generation.seen import Gathered, Masked, Summed, bias_of, seen_b
 from nuwa_model.grid import Grid
 from nuwa_model.sight import sight_of
 
-_LEAST_SAVED = 4
-"""Cells of a condition for each that a slot sees, from which on only those are read."""
+_MOST_COPIED = 1.0
+"""Cells that the slots of a pass may see, all counted, as a share of a condition's, and still be
+read one by one: they are copied for that, and copies must not outgrow what is kept anyway."""
 
 
 class _Keys(NamedTuple):
@@ -81,7 +82,8 @@ class Condition:
             return Masked(bias_of(self.context.mask[:, None, None, :], first.keys.dtype))
         mask, width = self._near(plan)
         # On a GPU nobody has measured whether small sums beat one kernel over everything.
-        if width * _LEAST_SAVED > mask.shape[1] or mask.device.type != "cpu":
+        is_small = len(mask) * width < _MOST_COPIED * mask.shape[1]
+        if not is_small or mask.device.type != "cpu":
             return Masked(bias_of(mask, first.keys.dtype))
         places = mask.int().topk(width).indices
         return seen_by(places, mask.gather(1, places), first)
