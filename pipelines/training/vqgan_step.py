@@ -93,8 +93,9 @@ class VQGANStep:
         Returns:
             The losses by name, averaged over ranks; ``loss`` is the one that was minimized.
         """
-        # Channels innermost, as convolutions want them: a third faster on a CPU.
-        images = images.to(self._device, memory_format=torch.channels_last)
+        images = images.to(self._device)
+        if images.device.type == "cpu":  # convolutions want channels innermost there
+            images = images.contiguous(memory_format=torch.channels_last)
         with self._autocast():
             output: VQGANOutput = self.model(images)
         losses = self._reconstruction_losses(output, images)

@@ -30,7 +30,8 @@ class PositionNorm(nn.GroupNorm):
         # Over the last axis torch does it in one pass, and where channels are innermost this view
         # needs no copy.
         cells = x.float().permute(0, 2, 3, 1)
-        normed = F.layer_norm(cells, self.weight.shape, self.weight, self.bias, self.eps)
+        weight, bias = self.weight.float(), self.bias.float()
+        normed = F.layer_norm(cells, weight.shape, weight, bias, self.eps)
         return normed.permute(0, 3, 1, 2).to(x.dtype)
 
 
