@@ -32,7 +32,8 @@ _UNUSED = {
 """Settings that came later: while they are not used, earlier runs keep their names."""
 
 _FRAMES_GIVEN_OF = "whole videos"
-"""What given frames are frames of, where other tasks read excerpts; those runs read others too."""
+"""What V2V and TV2V read in runs with excerpts and given frames. They read excerpts once, and what
+was trained so is another run."""
 
 
 def text_tokenizer_name(config: RunConfig, *, has_captions: bool = True) -> str:

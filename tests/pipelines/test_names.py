@@ -65,7 +65,7 @@ def test_a_fine_tuning_that_reads_whole_videos_is_not_taken_for_one_that_read_ex
     def name(*overrides):
         return names.finetune_name(load_config(preset="demo_full", overrides=overrides))
 
-    assert name() != "finetune-b7818c23"
+    assert name() == "finetune-83660fe6"  # finetune-b7818c23 read excerpts
     assert name("finetuning.excerpt_share=0") == "finetune-caaf9e9b"
     assert name("finetuning.given_frames=0") == "finetune-02282e3d"
     assert name("finetuning.tasks={T2V: 1.0}") == "finetune-583d175f"
