@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuwa_model.generation import conditions, seen
@@ -42,6 +42,7 @@ GATHERED = {"copied": math.inf, "least_queries": 1 << 30, "way": Gathered}
 SUMMED = {"copied": math.inf, "least_queries": 1, "way": Summed}
 
 
+@settings(max_examples=40)
 @given(grid=GRIDS, extent=EXTENTS, is_rotary=st.booleans(), first=st.integers(0, 2))
 def test_near_cells_of_a_sketch_tell_what_all_under_a_mask_do(grid, extent, is_rotary, first):
     model, rows = make_model(grid, extent, is_rotary=is_rotary), slice(first, first + 2)
