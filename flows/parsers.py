@@ -48,9 +48,10 @@ class Parser(argparse.ArgumentParser):
     def _hint(self) -> str:
         """The option that was meant by the first word that looks like another one."""
         for word in self._suspects:
-            meant = self._meant(word.partition("=")[0])
+            name, _, _ = word.partition("=")
+            meant = self._meant(name)
             if meant:
-                return f" (did you mean {meant}, not {word.partition('=')[0]}?)"
+                return f" (did you mean {meant}, not {name}?)"
         return ""
 
     def _meant(self, word: str) -> str:
@@ -58,8 +59,10 @@ class Parser(argparse.ArgumentParser):
         name = word.lstrip("-")
         if word in options or not name:
             return ""
-        if f"--{name}" in options or not word.startswith("-"):
-            return f"--{name}" if f"--{name}" in options else ""
+        if f"--{name}" in options:
+            return f"--{name}"
+        if not word.startswith("-"):
+            return ""  # a value, not an option
         names = [option.removeprefix("--") for option in options if option.startswith("--")]
         begun = [option for option in names if option.startswith(name)]
         closest = begun or get_close_matches(name, names, n=1)
